@@ -1,0 +1,1 @@
+"""The program proper: one light module per stage, and the geometry, learning and formats behind them."""

@@ -1,0 +1,1 @@
+"""Comparing results with the truth: images, depth, labels, poses, valid sets, meshes."""

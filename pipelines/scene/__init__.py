@@ -1,0 +1,1 @@
+"""The learned scene: object fields, rays, compositing, scale zone, scale network, training."""

@@ -1,0 +1,1 @@
+"""Finding the objects: motion segmentation, prompts, mask refinement and propagation."""

@@ -1,0 +1,31 @@
+"""Fixtures and switches of the whole suite: shapes in annotations are enforced while the tests run."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+# The import hook must be in place before any test module imports the packages.
+from jaxtyping import install_import_hook
+
+install_import_hook(["pipelines", "third_party"], "beartype.beartype")
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def playroom() -> Path:
+    """The rendered test scene that lies beside the checkout on some machines."""
+    folder = SHARED / "data" / "playroom"
+    if not folder.is_dir():
+        pytest.skip("the playroom scene is not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the shared test data (real clips, point tracks) and weights."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared test data are not on this machine")
+    return SHARED
