@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -66,7 +66,7 @@ class Video:
     source: str
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Video":
         return cls(folder=folder, **read_json(folder / "video.json"))
 
     def save(self) -> None:
@@ -102,7 +102,7 @@ class Flow:
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Flow":
         listed = read_json(folder / "flow.json")["pairs"]
         return cls(folder, tuple((int(t), int(u)) for t, u in listed))
 
@@ -147,7 +147,7 @@ class Labels:
         return len(self.names)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Labels":
         from pipelines.formats import palette_png
 
         described = read_json(folder / "segment.json")
@@ -183,7 +183,7 @@ class Tracks:
         check(n == 0 or int(self.track[-1]) < len(self.object_id), "an observation names a track that does not exist")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Tracks":
         return cls(**read_arrays(folder / "tracks.npz"))
 
     def save(self, folder: Path) -> None:
@@ -240,7 +240,7 @@ class ObjectModel:
         return self.status in (SfmStatus.OK, SfmStatus.ASSUMED_DEPTH)
 
     @classmethod
-    def failed(cls, object_id: int, status: SfmStatus, reason: str, n_frames: int) -> Self:
+    def failed(cls, object_id: int, status: SfmStatus, reason: str, n_frames: int) -> "ObjectModel":
         """A typed outcome for an object that could not be reconstructed."""
         return cls(
             object_id=object_id,
@@ -257,7 +257,7 @@ class ObjectModel:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "ObjectModel":
         described = read_json(folder / "object.json")
         described["status"] = SfmStatus(described["status"])
         stored: dict[str, Any] = described | read_arrays(folder / "object.npz")
@@ -293,7 +293,7 @@ class Sfm:
         return [model.object_id for model in self.objects if model.usable]
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Sfm":
         described = read_json(folder / "sfm.json")
         models = [ObjectModel.load(folder / f"object_{k:02d}") for k in range(described["n_objects"])]
         return cls(
@@ -338,7 +338,7 @@ class Samples:
         return np.exp(self.log_scale)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Samples":
         return cls(**read_arrays(folder / "samples.npz"))
 
     def save(self, folder: Path) -> None:
