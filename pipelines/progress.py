@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Advance = Callable[[int], None]
 
 
+@runtime_checkable
 class Progress(Protocol):
     def task(self, description: str, total: int) -> AbstractContextManager[Advance]:
         """A unit of long work: `with progress.task("flow", n_pairs) as advance: ... advance(1)`."""
