@@ -1,0 +1,176 @@
+"""Label maps that somebody else made: DAVIS palette PNG, grey PNG, .npy label maps, KITTI MOTS PNG.
+
+Every reader gives integer maps with the file's own ids, 0 for the background and -1 for pixels to ignore;
+`import_masks` checks them against the video and numbers the objects 1 ... K-1.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from pipelines.artifacts import MAX_OBJECTS, UNKNOWN
+from pipelines.errors import InputError
+from pipelines.formats import palette_png
+
+IGNORED = -1
+MOTS_IGNORED = 10_000
+MOTS_CLASS = 1000
+"""KITTI MOTS stores class * 1000 + instance (Voigtlaender et al., CVPR 2019, annotation format)."""
+MOTS_NAMES = {1: "car", 2: "pedestrian"}
+ASPECT_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class ImportedMasks:
+    """Label maps at the video's size, and what the objects were called in the files."""
+
+    maps: UInt8[np.ndarray, "T H W"]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def import_masks(path: Path, *, n_frames: int, width: int, height: int) -> ImportedMasks:
+    """Read one label map per frame from a folder of PNG or .npy files, or from one .npy stack (T, H, W).
+
+    Maps of another size than the video are resized by nearest neighbour if their aspect ratio is the video's.
+    Raises InputError: nothing readable, wrong count, wrong shape, more than 253 objects.
+    """
+    maps, mots, notes = _read_all(path, n_frames=n_frames, width=width, height=height)
+    ids = np.unique(maps)
+    if set(ids.tolist()) == {0, UNKNOWN} and not mots:
+        maps[maps == UNKNOWN] = 1
+        ids = np.array([0, 1])
+        notes.append(f"the masks in {path} hold only 0 and 255: 255 is taken as the one object, not as 'unknown'")
+    objects = [int(i) for i in ids if i > 0 and (mots or i != UNKNOWN)]
+    if 0 not in ids:
+        raise InputError(f"no pixel of the masks in {path} is background: label 0 must mark the static surroundings")
+    if len(objects) >= MAX_OBJECTS:
+        raise InputError(f"the masks in {path} hold {len(objects)} objects, at most {MAX_OBJECTS - 1} are possible")
+    compact = np.full(maps.shape, UNKNOWN, np.uint8)
+    compact[maps == 0] = 0
+    for label, original in enumerate(objects, start=1):
+        compact[maps == original] = label
+    if not objects:
+        notes.append(f"the masks in {path} hold no object, only background")
+    return ImportedMasks(compact, ("background", *(_name(i, mots) for i in objects)), tuple(notes))
+
+
+def resize_labels(labels: np.ndarray, *, width: int, height: int) -> np.ndarray:
+    """Nearest-neighbour resize (..., h, w) -> (..., height, width), pixel centres at half pixels."""
+    rows = ((np.arange(height) + 0.5) * labels.shape[-2] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * labels.shape[-1] / width).astype(int)
+    return np.ascontiguousarray(labels[..., rows[:, None], columns[None, :]])
+
+
+def _name(original: int, mots: bool) -> str:
+    if not mots:
+        return f"object {original}"
+    kind, instance = divmod(original, MOTS_CLASS)
+    return f"{MOTS_NAMES.get(kind, f'class {kind}')} {instance}"
+
+
+def _read_all(path: Path, *, n_frames: int, width: int, height: int) -> tuple[Int[np.ndarray, "T H W"], bool, list[str]]:
+    sources, mots = _sources(path)
+    if len(sources) != n_frames:
+        raise InputError(
+            f"{path} holds {len(sources)} label maps, but the working video has {n_frames} frames: give one map per "
+            "working frame (with --start, --end, --fps or --max-frames: only those of the frames that are kept)"
+        )
+    maps = np.empty((n_frames, height, width), np.int32)
+    size = None
+    for t, (name, read) in enumerate(sources):
+        labels = read()
+        if size is None:
+            size = labels.shape
+            _check_aspect(name, size, width=width, height=height)
+        if labels.shape != size:
+            raise InputError(f"{name} is {labels.shape[1]}x{labels.shape[0]} px, the maps before it {size[1]}x{size[0]} px")
+        maps[t] = labels if labels.shape == (height, width) else resize_labels(labels, width=width, height=height)
+    resized = size != (height, width)
+    notes = [f"masks of {size[1]}x{size[0]} px resized to {width}x{height} px"] if resized and size else []
+    return maps, mots, notes
+
+
+def _check_aspect(name: str, size: tuple[int, ...], *, width: int, height: int) -> None:
+    h, w = size
+    if abs(w * height / (h * width) - 1) > ASPECT_TOLERANCE:
+        raise InputError(
+            f"{name} is {w}x{h} px, the video {width}x{height} px: masks need the video's size or at least its aspect ratio"
+        )
+
+
+Source = tuple[str, Callable[[], np.ndarray]]
+
+
+def _sources(path: Path) -> tuple[Sequence[Source], bool]:
+    """One (name, reader) per frame, and whether the files are KITTI MOTS."""
+    if path.is_file() and path.suffix == ".npy":
+        stack = _load_npy(path)
+        if stack.ndim != 3:
+            raise InputError(f"{path} has shape {stack.shape}, expected label maps (frames, height, width)")
+        return [(f"frame {t} of {path}", lambda t=t: _label_map(stack[t], path)) for t in range(len(stack))], False
+    if not path.is_dir():
+        raise InputError(f"{path} is neither a folder of masks nor an .npy stack: --masks takes PNG or .npy label maps")
+    files = sorted((f for f in path.iterdir() if f.suffix.lower() in (".png", ".npy")), key=_natural)
+    kinds = {f.suffix.lower() for f in files}
+    if not files:
+        raise InputError(f"{path} holds no .png or .npy files: --masks takes one label map per frame")
+    if len(kinds) > 1:
+        raise InputError(f"{path} mixes .png and .npy files: keep the label maps of one format")
+    if kinds == {".npy"}:
+        return [(str(f), lambda f=f: _label_map(_load_npy(f), f)) for f in files], False
+    mots = _is_sixteen_bit(files[0])
+    read = _read_mots if mots else _read_png
+    return [(str(f), lambda f=f: read(f)) for f in files], mots
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key under which frame_10 comes after frame_9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a readable .npy label map ({error})") from None
+
+
+def _label_map(labels: np.ndarray, path: Path) -> Int[np.ndarray, "h w"]:
+    if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+        raise InputError(f"{path} has shape {labels.shape} and type {labels.dtype}, expected integer maps (height, width)")
+    wide = np.asarray(labels, np.int64)
+    if wide.min(initial=0) < IGNORED or wide.max(initial=0) > np.iinfo(np.int32).max:
+        raise InputError(f"{path} holds labels from {wide.min()} to {wide.max()}, expected 0 (background), 1, 2, ...")
+    return wide.astype(np.int32)
+
+
+def _read_png(path: Path) -> Int[np.ndarray, "h w"]:
+    return palette_png.read(path).astype(np.int32)
+
+
+def _open_image_mode(path: Path) -> tuple[str, np.ndarray]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.mode, np.array(image)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path} is not a readable label map ({error})") from None
+
+
+def _is_sixteen_bit(path: Path) -> bool:
+    return _open_image_mode(path)[0].startswith("I")
+
+
+def _read_mots(path: Path) -> Int[np.ndarray, "h w"]:
+    mode, image = _open_image_mode(path)
+    if not mode.startswith("I"):
+        raise InputError(f"{path} is a {mode} image among 16-bit KITTI MOTS maps: keep the label maps of one format")
+    labels = image.astype(np.int32)
+    labels[labels == MOTS_IGNORED] = IGNORED
+    return labels

@@ -1,0 +1,86 @@
+"""The mask overlay video: each object tinted and outlined in its palette colour, with its number."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pipelines.artifacts import UNKNOWN, Video
+from pipelines.errors import WorkspaceError
+from pipelines.formats.palette_png import palette
+from pipelines.progress import Progress
+
+TINT = 0.45
+"""Share of the object's colour in the overlay."""
+MIN_HEIGHT_PX = 240
+"""Smaller videos are enlarged, so that the numbers can be read."""
+
+
+def write_overlay(path: Path, video: Video, maps: UInt8[np.ndarray, "T H W"], progress: Progress) -> None:
+    """Write an H.264 video that shows at a glance what was found.
+
+    Raises WorkspaceError: the encoder failed (disk full).
+    """
+    import imageio_ffmpeg
+
+    factor = max(1, -(-MIN_HEIGHT_PX // video.height))
+    size = (video.width * factor, video.height * factor)
+    padded = tuple(side + side % 2 for side in size)
+    writer = imageio_ffmpeg.write_frames(
+        str(path), padded, fps=video.fps or 12.0, codec="libx264", quality=7, macro_block_size=2, ffmpeg_log_level="error"
+    )
+    try:
+        writer.send(None)
+        with progress.task("overlay", video.n_frames) as advance:
+            for picture in _pictures(video, maps, factor):
+                height, width = picture.shape[:2]
+                writer.send(np.pad(picture, ((0, padded[1] - height), (0, padded[0] - width), (0, 0)), mode="edge"))
+                advance(1)
+    except OSError as error:
+        raise WorkspaceError(f"the overlay video {path} could not be written ({error}): is the disk full?") from None
+    finally:
+        writer.close()
+
+
+def _pictures(video: Video, maps: UInt8[np.ndarray, "T H W"], factor: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    for image, labels in zip(video, maps, strict=True):
+        enlarged = (np.repeat(np.repeat(a, factor, 0), factor, 1) for a in (image, labels))
+        yield draw_overlay(*enlarged)
+
+
+def draw_overlay(image: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """One frame with its objects tinted, outlined and numbered; unknown pixels are greyed."""
+    colours = palette()
+    picture = image.copy()
+    covered = labels > 0
+    tinted = (1 - TINT) * image[covered] + TINT * colours[labels[covered]]
+    picture[covered] = tinted.astype(np.uint8)
+    for label in np.unique(labels[covered]):
+        colour = tuple(int(c) for c in colours[label])
+        mask = (labels == label).astype(np.uint8)
+        _outline(picture, mask, colour)
+        if label != UNKNOWN:
+            _number(picture, mask, str(label), colour)
+    return picture
+
+
+def _outline(picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], colour: tuple[int, ...]) -> None:
+    import cv2
+
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, colour, max(1, picture.shape[0] // 240))
+
+
+def _number(picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], text: str, colour: tuple[int, ...]) -> None:
+    """Write the number where the mask is thickest."""
+    import cv2
+
+    depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    scale = max(0.4, picture.shape[0] / 700)
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    place = (int(x) - width // 2, int(y) + height // 2)
+    thickness = max(1, round(2 * scale))
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness + 3, cv2.LINE_AA)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
