@@ -1,0 +1,1 @@
+"""Following points through a video."""
