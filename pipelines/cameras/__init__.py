@@ -1,0 +1,1 @@
+"""Camera paths through a scene, and what the filming camera has seen of it."""

@@ -1,0 +1,181 @@
+"""The mesh of every object of a scene: extract, cut away what the masks contradict, simplify, colour."""
+
+import hashlib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import assert_never
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import Field
+
+from pipelines.artifacts import BACKGROUND, Labels, Video
+from pipelines.meshing.density import density_surface
+from pipelines.meshing.fusion import Grid, fused_surface
+from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_components
+from pipelines.meshing.views import ObjectViews, silhouette_support, vertex_colours
+from pipelines.scenery import AloneMapsLike, SceneLike
+from pipelines.stage import StageConfig, StageContext, digest
+
+MESHING_VERSION = 1
+"""Raised when the code makes other meshes from the same scene, so that cached ones are not reused."""
+
+
+class Surface(StrEnum):
+    """Where a surface comes from."""
+
+    DENSITY = "density"
+    """Marching cubes on the field's density: closed, also where the camera never looked."""
+    FUSION = "fusion"
+    """Fused depth maps: only what the camera saw."""
+
+
+class MeshConfig(StageConfig):
+    """How meshes are made. Cells are counted along the longest side of the object's box."""
+
+    objects: Surface = Surface.FUSION
+    background: Surface = Surface.FUSION
+    object_cells: int = Field(128, ge=16, le=1024)
+    background_cells: int = Field(192, ge=16, le=1024)
+    max_faces: int = Field(20_000, ge=16)
+    background_max_faces: int = Field(150_000, ge=16)
+    max_views: int = Field(48, ge=1)
+    """Frames whose depth and masks are used, evenly spread over the clip."""
+    view_width_px: int = Field(384, ge=16)
+    min_opacity: float = Field(0.5, gt=0, lt=1)
+    min_support_share: float = Field(0.3, ge=0, le=1)
+    """A place counts as the object's where at least this share of the frames that can tell see its mask there."""
+    mask_margin_px: int = Field(1, ge=0)
+    min_component_share: float = Field(0.05, ge=0, le=1)
+    """Connected parts of less area than this share of the largest one are floaters."""
+    truncation_cells: float = Field(3.0, gt=1)
+    half_opaque_cells: float = Field(1.0, gt=0)
+    smoothing_rounds: int = Field(4, ge=0)
+
+
+def viewed_frames(scene: SceneLike, max_views: int) -> list[int]:
+    """At most so many registered frames, evenly spread."""
+    known = np.flatnonzero(scene.registered[0])
+    chosen = np.unique(np.linspace(0, len(known) - 1, min(max_views, len(known))).round().astype(int))
+    return [int(t) for t in known[chosen]]
+
+
+def object_mesh(
+    config: MeshConfig, scene: SceneLike, column: int, maps: AloneMapsLike, video: Video, *, device: str = "cpu"
+) -> Mesh:
+    """Coloured mesh of one object in its own frame and unit; empty when nothing of it was seen."""
+    views = ObjectViews.of_column(maps, column, min_opacity=config.min_opacity)
+    is_background = column == BACKGROUND
+    mesh = _surface(config, scene, column, views, device)
+    if not is_background:
+        mesh = mesh.keep_vertices(_supported(config, mesh.vertices, views))
+    mesh = without_small_components(mesh, config.min_component_share if not is_background else 0.001)
+    mesh = decimate(smooth(mesh, config.smoothing_rounds), config.background_max_faces if is_background else config.max_faces)
+    return mesh.coloured(_colours(mesh, scene, column, views, video, device)) if len(mesh.faces) else mesh
+
+
+def _supported(config: MeshConfig, points: np.ndarray, views: ObjectViews) -> np.ndarray:
+    """Where the masks allow the object to be: inside its silhouette in enough of the frames that can tell."""
+    on_object, on_background = silhouette_support(points, views, margin_px=config.mask_margin_px)
+    return (on_object > 0) & (on_object >= config.min_support_share * (on_object + on_background))
+
+
+def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectViews, device: str) -> Mesh:
+    is_background = column == BACKGROUND
+    cells = config.background_cells if is_background else config.object_cells
+    match config.background if is_background else config.objects:
+        case Surface.DENSITY:
+            low, high = scene.boxes[column]
+            grid = Grid.uniform(low, high, cells)
+            nodes = np.stack(np.meshgrid(*grid.axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
+            allowed = np.ones(len(nodes), bool) if is_background else _supported(config, nodes, views)
+            return density_surface(
+                scene.fields[column],
+                grid,
+                allowed.reshape(grid.shape),
+                half_opaque_cells=config.half_opaque_cells,
+                device=device,
+            )
+        case Surface.FUSION:
+            points = views.surface_points(2)
+            if len(points) < 16:
+                return Mesh.empty()
+            if is_background:
+                grid = Grid.covering(points, cells)
+            else:
+                low, high = scene.boxes[column]
+                grid = Grid.uniform(low, high, cells)
+            return fused_surface(views, grid, truncation_nodes=config.truncation_cells)
+        case unknown:
+            assert_never(unknown)
+
+
+def _colours(
+    mesh: Mesh, scene: SceneLike, column: int, views: ObjectViews, video: Video, device: str
+) -> UInt8[np.ndarray, "V 3"]:
+    """From the frames that see a vertex; from the field, looked at along the normal, where none does."""
+    size = float(np.linalg.norm(mesh.vertices.max(0) - mesh.vertices.min(0)))
+    images = (video.frame(int(t)) for t in views.frames)
+    seen_rgb, weight = vertex_colours(mesh.vertices, mesh.normals, views, images, tolerance=0.02 * size)
+    unseen = weight == 0
+    if unseen.any():
+        seen_rgb[unseen] = _field_colours(scene, column, mesh.vertices[unseen], -mesh.normals[unseen], device)
+    return np.round(np.clip(seen_rgb, 0, 1) * 255).astype(np.uint8)
+
+
+def _field_colours(
+    scene: SceneLike, column: int, points: Float[np.ndarray, "N 3"], dirs: Float[np.ndarray, "N 3"], device: str
+) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        rgb = scene.fields[column].query(
+            torch.as_tensor(points, dtype=torch.float32, device=device),
+            torch.as_tensor(dirs, dtype=torch.float32, device=device),
+        )[1]
+    return rgb.float().cpu().numpy()
+
+
+def scene_fingerprint(scene: SceneLike, column: int, *, n_probes: int = 4096, device: str = "cpu") -> str:
+    """Content key of one object of a trained scene: its geometry, and its field at fixed places of its box."""
+    import torch
+
+    low, high = scene.boxes[column]
+    probes = low + (high - low) * np.random.default_rng(0).random((n_probes, 3))
+    dirs = np.tile([0.0, 0.0, 1.0], (n_probes, 1))
+    with torch.no_grad():
+        density, rgb = scene.fields[column].query(
+            torch.as_tensor(probes, dtype=torch.float32, device=device),
+            torch.as_tensor(dirs, dtype=torch.float32, device=device),
+        )
+    content = hashlib.sha256()
+    for values in (density, rgb):
+        content.update(values.float().cpu().numpy().astype(np.float16).tobytes())
+    for array in (scene.intrinsics, scene.cam_from_obj[column], scene.registered[column], scene.boxes[column]):
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()
+
+
+def scene_meshes(
+    config: MeshConfig, *, scene: SceneLike, labels: Labels, video: Video, context: StageContext, device: str = "cpu"
+) -> Sequence[Mesh]:
+    """One mesh per column, made once and kept by content: another sample or another run finds them again."""
+    seen = hashlib.sha256(np.ascontiguousarray(labels.maps).tobytes()).hexdigest()
+    maps: AloneMapsLike | None = None
+    meshes = []
+    with context.progress.task("meshes", len(scene.names)) as advance:
+        for column, name in enumerate(scene.names):
+
+            def make(folder, column=column) -> None:
+                nonlocal maps
+                if maps is None:
+                    frames = viewed_frames(scene, config.max_views)
+                    maps = scene.alone_maps(width=min(scene.width, config.view_width_px), frames=frames)
+                object_mesh(config, scene, column, maps, video, device=device).save(folder)
+
+            key = [MESHING_VERSION, config.model_dump(mode="json"), scene_fingerprint(scene, column, device=device), seen]
+            meshes.append(Mesh.load(context.items.get(f"mesh_{scene.object_ids[column]:02d}", digest(key), make)))
+            if len(meshes[-1].faces) == 0:
+                context.progress.note(f"{name}: no surface was found, it has no mesh")
+            advance(1)
+    return meshes

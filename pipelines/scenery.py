@@ -1,0 +1,79 @@
+"""What rendering, export and meshing need of a scene, without importing torch (`pipelines.scene.scene.Scene` satisfies it).
+
+Frames and units: each object has its own frame and length unit; the world is the background's frame (DESIGN sections 1 and 2).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class FieldLike(Protocol):
+    """One object's density and colour."""
+
+    def query(self, points: Any, dirs: Any) -> tuple[Any, Any]:
+        """Tensors (N, 3) and unit directions (N, 3) in the object's own frame -> density (N,) per own unit, rgb (N, 3)."""
+        ...
+
+
+@runtime_checkable
+class ViewLike(Protocol):
+    """One rendered image: rgb (h, w, 3) in [0, 1], z-depth (h, w) in world units, label ids (h, w), opacity (h, w)."""
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    label: np.ndarray
+    opacity: np.ndarray
+
+
+@runtime_checkable
+class AloneMapsLike(Protocol):
+    """Each object rendered alone in some filmed frames.
+
+    depth, opacity (T', K, h, w): depth in the object's own unit, +inf where not hit; column (T', h, w): the scene column
+    that the mask says is seen, 255 unknown; frames (T',); intrinsics (3, 3) at h x w; cam_from_obj (K, T', 4, 4);
+    registered (K, T').
+    """
+
+    depth: np.ndarray
+    opacity: np.ndarray
+    column: np.ndarray
+    frames: np.ndarray
+    intrinsics: np.ndarray
+    cam_from_obj: np.ndarray
+    registered: np.ndarray
+
+
+@runtime_checkable
+class SceneLike(Protocol):
+    """A trained scene of K objects over T frames. Arrays: intrinsics (3, 3) at full size, cam_from_obj (K, T, 4, 4),
+    registered (K, T), boxes (K, 2, 3): each object's content in its own frame (background: the near, bounded content)."""
+
+    intrinsics: np.ndarray
+    width: int
+    height: int
+    n_frames: int
+    fps: float
+    object_ids: tuple[int, ...]
+    names: tuple[str, ...]
+    cam_from_obj: np.ndarray
+    registered: np.ndarray
+    boxes: np.ndarray
+
+    @property
+    def fields(self) -> Sequence[Any]: ...
+
+    def render(
+        self,
+        *,
+        t: int,
+        scale: np.ndarray,
+        view_from_world: np.ndarray | None = None,
+        intrinsics: np.ndarray | None = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> Any: ...
+
+    def alone_maps(self, *, width: int, frames: Sequence[int]) -> Any: ...
