@@ -63,3 +63,5 @@ class StageContext:
     out: Path
     items: ItemCache
     progress: Progress = field(default_factory=Silent)
+    device: str = "cpu"
+    """Torch device that learned stages run on; it is no part of a result's key."""

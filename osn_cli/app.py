@@ -1,0 +1,213 @@
+"""The command `osn`: every subcommand, and the one place where errors become exit codes."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from osn_cli import demo, doctor, outcomes, weights
+from osn_cli.console import Console
+from osn_cli.options import gathered, preprocessing_options, session_options
+from osn_cli.session import Session
+from pipelines.errors import OsnError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="osn",
+    help="From one ordinary video with moving rigid objects to as many 3D scenes as it allows.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(weights.app, name="weights")
+
+Choices = dict[str, dict[str, Any]]
+Source = Annotated[Path | None, typer.Argument(metavar="VIDEO", help="Video file or folder of images. Later runs remember it.")]
+
+
+@app.command()
+@gathered(choices=preprocessing_options, session=session_options)
+def preprocess(session: Session, choices: Choices, source: Source = None) -> None:
+    """Find the objects of a video and how each of them moves (frames, flow, segment, tracks, sfm)."""
+    from pipelines.runner import PREPROCESSING
+
+    _, places = session.execute(PREPROCESSING, source=source, choices=choices)
+    outcomes.show(session.console, places, "segment", "sfm")
+
+
+@app.command("flow")
+@gathered(choices=preprocessing_options, session=session_options)
+def flow_command(session: Session, choices: Choices, source: Source = None) -> None:
+    """Compute optical flow only."""
+    _, places = session.execute(["flow"], source=source, choices=choices)
+    outcomes.show(session.console, places, "flow")
+
+
+@app.command()
+@gathered(choices=preprocessing_options, session=session_options)
+def segment(session: Session, choices: Choices, source: Source = None) -> None:
+    """Find the moving objects, or import masks; see overlay.mp4 in the workspace."""
+    _, places = session.execute(["segment"], source=source, choices=choices)
+    outcomes.show(session.console, places, "segment")
+
+
+@app.command()
+@gathered(choices=preprocessing_options, session=session_options)
+def tracks(session: Session, choices: Choices, source: Source = None) -> None:
+    """Follow points on every object through the video."""
+    _, places = session.execute(["tracks"], source=source, choices=choices)
+    outcomes.show(session.console, places, "tracks")
+
+
+@app.command()
+@gathered(choices=preprocessing_options, session=session_options)
+def sfm(session: Session, choices: Choices, source: Source = None) -> None:
+    """Reconstruct every object's points and motion, each in its own unit."""
+    _, places = session.execute(["sfm"], source=source, choices=choices)
+    outcomes.show(session.console, places, "sfm")
+
+
+@app.command()
+@gathered(session=session_options)
+def train(
+    session: Session,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random in training.")] = None,
+) -> None:
+    """Learn the objects' fields and which scales go together. Interrupted runs go on where they were."""
+    _, places = session.execute(["train"], choices={"train": {"seed": seed}})
+    outcomes.show(session.console, places, "train")
+
+
+@app.command()
+@gathered(session=session_options)
+def sample(
+    session: Session,
+    n: Annotated[int | None, typer.Option("--n", help="Number of scenes.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampling.")] = None,
+    measure: Annotated[str | None, typer.Option("--measure", help="Uniform in log or in linear scale.")] = None,
+) -> None:
+    """Draw scale combinations that agree with the video: each is one 3D scene."""
+    _, places = session.execute(["sample"], choices={"sample": {"n": n, "seed": seed, "measure": measure}})
+    outcomes.show(session.console, places, "sample")
+
+
+@app.command()
+@gathered(session=session_options)
+def render(
+    session: Session,
+    path: Annotated[str | None, typer.Option("--path", help="filmed, orbit, sway, freeze, or a JSON file.")] = None,
+    samples: Annotated[str | None, typer.Option("--samples", help="best, a number, diverse:4, or scales 1,0.7,...")] = None,
+) -> None:
+    """Render sampled scenes along a camera path."""
+    _, places = session.execute(["render"], choices={"render": {"path": path, "samples": samples}})
+    outcomes.show(session.console, places, "render")
+
+
+@app.command()
+@gathered(session=session_options)
+def export(
+    session: Session,
+    mesh: Annotated[bool, typer.Option("--mesh", help="A mesh per object.")] = False,
+    glb: Annotated[bool, typer.Option("--glb", help="An animated GLB per sample (Blender, three.js).")] = False,
+    usd: Annotated[bool, typer.Option("--usd", help="One USD stage, a variant per sample.")] = False,
+    colmap: Annotated[bool, typer.Option("--colmap", help="COLMAP models.")] = False,
+    nerfstudio: Annotated[bool, typer.Option("--nerfstudio", help="transforms.json with frames and masks.")] = False,
+    depth: Annotated[bool, typer.Option("--depth", help="Depth of the filmed views, 16-bit PNG and npy.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Label maps.")] = False,
+    points: Annotated[bool, typer.Option("--points", help="Sparse points as PLY.")] = False,
+    sample: Annotated[str | None, typer.Option("--sample", help="best, a number, or diverse:8.")] = None,
+    mesh_format: Annotated[str | None, typer.Option("--format", help="Mesh files: ply, obj or glb.")] = None,
+    max_faces: Annotated[int | None, typer.Option("--max-faces", help="Faces per mesh at most.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help='A known size: "object 2 height = 0.3 m".')] = None,
+) -> None:
+    """Write meshes, animations, cameras, depth for other programs. Without a format: --mesh."""
+    wanted = {"mesh": mesh, "glb": glb, "usd": usd, "colmap": colmap}
+    wanted |= {"nerfstudio": nerfstudio, "depth": depth, "masks": masks, "points": points}
+    shared = {"sample": sample, "mesh_format": mesh_format, "max_faces": max_faces, "metric": metric}
+    formats = [name for name, chosen in wanted.items() if chosen] or ["mesh"]
+    for name in formats:
+        _, places = session.execute(["export"], choices={"export": {**shared, "format": name}})
+        outcomes.show(session.console, places, "export")
+
+
+@app.command("eval")
+@gathered(session=session_options)
+def evaluate(
+    session: Session,
+    truth: Annotated[Path | None, typer.Option("--truth", help="Folder of ground truth (gt.npz, or a known layout).")] = None,
+) -> None:
+    """Compare the scenes with ground truth."""
+    _, places = session.execute(["evaluate"], choices={"evaluate": {"truth": truth}})
+    outcomes.show(session.console, places, "evaluate")
+
+
+@app.command("run")
+@gathered(choices=preprocessing_options, session=session_options)
+def run_command(
+    session: Session,
+    choices: Choices,
+    source: Source = None,
+    n: Annotated[int | None, typer.Option("--n", help="Number of scenes.")] = None,
+) -> None:
+    """Everything: preprocess, train, sample, render, export meshes."""
+    from pipelines.runner import CHAIN
+
+    _, places = session.execute((*CHAIN, "render", "export"), source=source, choices={**choices, "sample": {"n": n}})
+    outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render", "export")
+
+
+@app.command()
+@gathered(session=session_options)
+def status(
+    session: Session,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare the content of every stored file.")] = False,
+) -> None:
+    """What is in the workspace, and what is out of date."""
+    outcomes.show_status(session, thorough=verify)
+
+
+@app.command()
+@gathered(session=session_options)
+def plan(session: Session) -> None:
+    """What osn run would do now, and why."""
+    outcomes.show_plan(session)
+
+
+@app.command("doctor")
+@gathered(session=session_options)
+def doctor_command(session: Session) -> None:
+    """Check this installation."""
+    doctor.examine(session.console)
+
+
+@app.command("demo")
+@gathered(session=session_options)
+def demo_command(
+    session: Session,
+    folder: Annotated[Path, typer.Argument(help="Folder of the demo.")] = Path("osn-demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another scene.")] = 0,
+) -> None:
+    """Make a small video with known truth and run the whole chain on it."""
+    demo.run(session, folder, seed)
+
+
+def main() -> None:
+    """Entry point. Every expected failure is one line on stderr and a fixed exit code (docs/user-guide.md)."""
+    console = Console()
+    try:
+        code = app(standalone_mode=False)
+    except (OsnError, typer.TyperException) as error:
+        if "--debug" in sys.argv:
+            raise
+        console.error(error.format_message() if isinstance(error, typer.TyperException) else str(error))
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.error("interrupted; nothing is lost: the same command goes on where it was")
+        code = EXIT_INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

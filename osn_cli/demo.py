@@ -1,0 +1,32 @@
+"""`osn demo`: make a small video with known truth, and run the whole chain on it as a user would."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from osn_cli import outcomes
+from osn_cli.session import Session
+
+DEMO_STAGES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample", "render", "export")
+
+
+def run(session: Session, folder: Path, seed: int) -> None:
+    """Write the demo's video to `folder`, its results to `folder/osn-work`, and say where to look."""
+    scene = folder / "scene"
+    video = scene / "video.mp4"
+    if not video.exists():
+        from pipelines.synthetic import demo_spec, make_scene
+
+        session.console.say(f"Rendering a toy room with moving objects to {scene} ...")
+        make_scene(demo_spec(seed)).write(scene)
+    session = replace(session, folder=folder / "osn-work")
+    choices = {"sample": {"n": 1000}}
+    run, places = session.execute(DEMO_STAGES, source=video, choices=choices)
+    outcomes.show(session.console, places, "segment", "sfm", "train", "sample")
+    session.console.say("")
+    session.console.say("Look at:")
+    session.console.say(f"  the video                  {video}")
+    session.console.say(f"  the objects that were found {places['segment'] / 'overlay.mp4'}")
+    session.console.say(f"  some of the scenes         {places['render']}")
+    session.console.say(f"  a mesh per object          {places['export']}")
+    session.console.say(f"  1,000 scenes' scales       {places['sample'] / 'samples.csv'}")
+    session.console.say(f"Go on with: osn -h, or osn render --path orbit -w {session.folder}")

@@ -1,0 +1,162 @@
+"""From a command's options to a configured run: the workspace, what it remembers, and the choices made now."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osn_cli.console import Console
+from pipelines.artifacts import read_json, write_json
+from pipelines.errors import InputError, UsageError, WorkspaceError
+
+if TYPE_CHECKING:
+    from pipelines.runner import Run
+
+DEFAULT_WORKSPACE = Path("osn-work")
+MEMORY = "workspace.json"
+
+
+@dataclass(frozen=True)
+class Session:
+    """The options that every command shares."""
+
+    console: Console
+    folder: Path = DEFAULT_WORKSPACE
+    config_file: Path | None = None
+    assignments: tuple[str, ...] = ()
+    preset: str | None = None
+    device: str = "auto"
+    force: bool = False
+    from_stage: str | None = None
+    debug: bool = False
+
+    def memory(self) -> dict[str, Any]:
+        """What the workspace remembers: source, preset, choices per stage.
+
+        Raises WorkspaceError: nothing was preprocessed here yet.
+        """
+        path = self.folder / MEMORY
+        if not path.is_file():
+            raise WorkspaceError(
+                f"there is no workspace in {self.folder}: run osn preprocess VIDEO first, or name one with -w DIR"
+            )
+        return dict(read_json(path))
+
+    def _remember(self, source: Path | None, choices: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
+        """Add the choices of now to what the workspace knows.
+
+        Naming the video starts the stages up to the last one asked for from their defaults; without it, choices add up.
+        """
+        from pipelines.config import merge, without_none
+        from pipelines.runner import STAGES
+
+        if source is None:
+            memory = self.memory()
+        else:
+            known = self.memory() if (self.folder / MEMORY).is_file() else {}
+            self._refuse_another_video(known.get("source"), source)
+            names = list(STAGES)
+            renewed = names[: max(names.index(stage) for stage in stages) + 1]
+            kept = {stage: options for stage, options in known.get("choices", {}).items() if stage not in renewed}
+            memory = {"source": str(source.absolute()), "choices": kept, "preset": known.get("preset")}
+        memory["choices"] = merge(memory["choices"], without_none(choices))
+        memory["preset"] = self.preset or memory.get("preset") or default_preset(self.device)
+        return memory
+
+    def _refuse_another_video(self, known: str | None, source: Path) -> None:
+        if known is not None and Path(known) != source.absolute() and not self.force:
+            raise UsageError(
+                f"{self.folder} holds the results of {known}: name another workspace with -w DIR, or replace them with --force"
+            )
+
+    def prepare(
+        self, stages: Sequence[str], *, source: Path | None = None, choices: Mapping[str, Any] | None = None
+    ) -> tuple["Run", dict[str, Any]]:
+        """A run of the stages under the effective configuration, and what to remember of it. Writes nothing.
+
+        Raises OsnError: unknown options, no workspace, an unusable device.
+        """
+        from pipelines.config import Preset, build, merge, parse_assignments, read_toml
+        from pipelines.runner import STAGES, Run
+        from pipelines.store import Workspace
+
+        typed = merge(
+            read_toml(self.config_file) if self.config_file else {},
+            without_unset(choices or {}),
+            parse_assignments(self.assignments),
+        )
+        build(Preset.DEFAULT, typed)
+        memory = self._remember(source, absolute_paths(typed), stages)
+        config = build(parse_preset(memory["preset"]), memory["choices"])
+        if self.from_stage is not None and self.from_stage not in STAGES:
+            raise UsageError(f"--from {self.from_stage}: no such stage; expected one of {', '.join(STAGES)}")
+        forced = set(stages) if self.force else set()
+        if self.from_stage is not None:
+            names = list(STAGES)
+            forced.update(names[names.index(self.from_stage) :])
+        run = Run(Workspace(self.folder), config, Path(memory["source"]), resolve_device(self.device), frozenset(forced))
+        return run, memory
+
+    def execute(
+        self, stages: Sequence[str], *, source: Path | None = None, choices: Mapping[str, Any] | None = None
+    ) -> tuple["Run", dict[str, Path]]:
+        """Bring the stages up to date. Returns the run and the folders of all results."""
+        from pipelines.config import write_effective
+
+        if source is not None and not source.exists():
+            raise InputError(f"{source} does not exist: give a video file or a folder of images")
+        run, memory = self.prepare(stages, source=source, choices=choices)
+        run.workspace.create()
+        with run.workspace.lock():
+            write_json(self.folder / MEMORY, memory)
+            write_effective(run.config, self.folder / "config.toml")
+            return run, run.ensure(stages, progress=self.console, observer=self.console)
+
+
+def parse_preset(name: str) -> Any:
+    from pipelines.config import Preset
+
+    try:
+        return Preset(name)
+    except ValueError:
+        raise UsageError(f"--preset {name}: no such preset; expected one of {', '.join(Preset)}") from None
+
+
+def without_unset(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that were really given on the command line."""
+    return {stage: {k: v for k, v in options.items() if v is not None} for stage, options in choices.items()}
+
+
+def absolute_paths(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths that stay right when the next command runs in another folder."""
+    return {
+        stage: {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in options.items()}
+        for stage, options in choices.items()
+    }
+
+
+def resolve_device(name: str) -> str:
+    """`auto` is CUDA when there is one. torch is asked only where the answer is not plain.
+
+    Raises UsageError: CUDA was asked for and is not there.
+    """
+    if name == "cpu" or (name == "auto" and not _nvidia_driver()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda" if name == "auto" else name
+    if name == "auto":
+        return "cpu"
+    raise UsageError(f"--device {name}: no such device here (torch {torch.__version__}); use --device cpu")
+
+
+def _nvidia_driver() -> bool:
+    """Whether CUDA is possible at all, without paying for an import of torch."""
+    return any(Path(place).exists() for place in ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")) or os.name == "nt"
+
+
+def default_preset(device: str) -> str:
+    """`fast` where the scene is learned on a CPU, `default` on a GPU."""
+    return "fast" if resolve_device(device) == "cpu" else "default"

@@ -1,0 +1,326 @@
+"""Which stage needs what, and running only what is out of date."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipelines import artifacts
+from pipelines.config import Config
+from pipelines.errors import UsageError, WorkspaceError
+from pipelines.progress import Progress, Silent
+from pipelines.stage import StageConfig, StageContext
+from pipelines.store import Ingredients, Verdict, Workspace
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.ground_truth import GroundTruth
+    from pipelines.scene.scene import Scene
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What stages read, loaded from the workspace when first asked for."""
+
+    workspace: Workspace
+    config: Config
+    source: Path
+    device: str
+
+    @cached_property
+    def video(self) -> artifacts.Video:
+        return artifacts.Video.load(self.workspace.place("frames"))
+
+    @cached_property
+    def flow(self) -> artifacts.Flow:
+        return artifacts.Flow.load(self.workspace.place("flow"))
+
+    @cached_property
+    def labels(self) -> artifacts.Labels:
+        return artifacts.Labels.load(self.workspace.place("segment"))
+
+    @cached_property
+    def tracks(self) -> artifacts.Tracks:
+        return artifacts.Tracks.load(self.workspace.place("tracks"))
+
+    @cached_property
+    def sfm(self) -> artifacts.Sfm:
+        return artifacts.Sfm.load(self.workspace.place("sfm"))
+
+    @cached_property
+    def scene(self) -> "Scene":
+        from pipelines.scene.scene import Scene
+
+        return Scene.load(self.workspace.place("train"), device=self.device)
+
+    @cached_property
+    def samples(self) -> artifacts.Samples:
+        return artifacts.Samples.load(self.workspace.place("sample"))
+
+    @cached_property
+    def truth(self) -> "GroundTruth":
+        from pipelines.evaluation.layouts import load_truth
+
+        return load_truth(_truth_folder(self.config))
+
+
+def _truth_folder(config: Config) -> Path:
+    if config.evaluate.truth is None:
+        raise UsageError("osn eval needs ground truth to compare with: osn eval --truth DIR")
+    return config.evaluate.truth
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: where it stands in the chain and how it is run."""
+
+    name: str
+    run: Callable[[Inputs, StageContext], object]
+    options: Callable[[Config], StageConfig]
+    needs: Callable[[Config], tuple[str, ...]]
+    externals: Callable[[Config], dict[str, Path | None]] = field(default=lambda config: {})
+    """Files outside the workspace that the result depends on, by the option that names them."""
+    version: int = 1
+    """Raised when the code changes what the stage makes."""
+    resumable: bool = False
+    variant: Callable[[Config], str] = field(default=lambda config: "")
+    """Part of the place on disk, for stages of which several results live side by side."""
+
+    def place(self, config: Config) -> str:
+        variant = self.variant(config)
+        return f"{self.name}/{variant}" if variant else self.name
+
+
+def _frames(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.frames import extract_frames
+
+    return extract_frames(inputs.config.frames, source=inputs.source, context=context)
+
+
+def _flow(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.flow import compute_flow
+
+    return compute_flow(inputs.config.flow, video=inputs.video, context=context)
+
+
+def _segment(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.segment import segment
+
+    flow = inputs.flow if "flow" in STAGES["segment"].needs(inputs.config) else None
+    return segment(inputs.config.segment, video=inputs.video, flow=flow, context=context)
+
+
+def _tracks(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.tracks import build_tracks
+
+    return build_tracks(inputs.config.tracks, video=inputs.video, flow=inputs.flow, labels=inputs.labels, context=context)
+
+
+def _sfm(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.sfm import reconstruct
+
+    return reconstruct(inputs.config.sfm, video=inputs.video, labels=inputs.labels, tracks=inputs.tracks, context=context)
+
+
+def _train(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.train import train
+
+    return train(inputs.config.train, video=inputs.video, labels=inputs.labels, sfm=inputs.sfm, context=context)
+
+
+def _sample(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.sample import sample
+
+    return sample(inputs.config.sample, scene=inputs.scene, context=context)
+
+
+def _render(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.render import render
+
+    return render(inputs.config.render, scene=inputs.scene, samples=inputs.samples, context=context)
+
+
+def _export(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.export import export
+
+    return export(
+        inputs.config.export,
+        video=inputs.video,
+        labels=inputs.labels,
+        sfm=inputs.sfm,
+        scene=inputs.scene,
+        samples=inputs.samples,
+        context=context,
+    )
+
+
+def _evaluate(inputs: Inputs, context: StageContext) -> object:
+    from pipelines.evaluate import evaluate
+
+    return evaluate(
+        inputs.config.evaluate,
+        scene=inputs.scene,
+        samples=inputs.samples,
+        sfm=inputs.sfm,
+        labels=inputs.labels,
+        truth=inputs.truth,
+        context=context,
+    )
+
+
+def _segment_needs(config: Config) -> tuple[str, ...]:
+    return ("frames",) if config.segment.method == "masks" else ("frames", "flow")
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("frames", _frames, lambda c: c.frames, lambda c: ()),
+        Stage("flow", _flow, lambda c: c.flow, lambda c: ("frames",), lambda c: {"flow.weights": c.flow.weights}),
+        Stage(
+            "segment",
+            _segment,
+            lambda c: c.segment,
+            _segment_needs,
+            lambda c: {"segment.masks": c.segment.masks, "segment.prompts": c.segment.prompts},
+        ),
+        Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
+        Stage("sfm", _sfm, lambda c: c.sfm, lambda c: ("frames", "segment", "tracks")),
+        Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True),
+        Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",)),
+        Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), variant=lambda c: c.render.variant),
+        Stage(
+            "export",
+            _export,
+            lambda c: c.export,
+            lambda c: ("frames", "segment", "sfm", "train", "sample"),
+            variant=lambda c: c.export.variant,
+        ),
+        Stage(
+            "evaluate",
+            _evaluate,
+            lambda c: c.evaluate,
+            lambda c: ("segment", "sfm", "train", "sample"),
+            lambda c: {"evaluate.truth": _truth_folder(c)},
+        ),
+    )
+}
+"""All stages, each after those that it needs."""
+
+PREPROCESSING = ("frames", "flow", "segment", "tracks", "sfm")
+CHAIN = (*PREPROCESSING, "train", "sample")
+
+
+class Observer(Protocol):
+    """Who is told what the runner does."""
+
+    def reused(self, stage: str) -> None: ...
+
+    def started(self, stage: str, reason: str) -> None: ...
+
+    def finished(self, stage: str, wall_s: float) -> None: ...
+
+
+class NoObserver:
+    """Nobody watches."""
+
+    def reused(self, stage: str) -> None:
+        pass
+
+    def started(self, stage: str, reason: str) -> None:
+        pass
+
+    def finished(self, stage: str, wall_s: float) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration of one workspace, ready to be planned or run."""
+
+    workspace: Workspace
+    config: Config
+    source: Path
+    device: str = "cpu"
+    forced: frozenset[str] = frozenset()
+    """Stages to run even where their results are up to date."""
+
+    def closure(self, targets: Iterable[str]) -> list[Stage]:
+        """The targets and everything that they need, in order."""
+        wanted = set(targets)
+        for stage in reversed(STAGES.values()):
+            if stage.name in wanted:
+                wanted.update(stage.needs(self.config))
+        return [stage for stage in STAGES.values() if stage.name in wanted]
+
+    def ingredients(self, stage: Stage) -> Ingredients:
+        """What the stage's result is made from, given the results that are on disk now."""
+        options = stage.options(self.config).model_dump(mode="json")
+        found: dict[str, Any] = {f"option {stage.name}.{key}": value for key, value in options.items()}
+        found["code version"] = stage.version
+        for needed in stage.needs(self.config):
+            manifest = self.workspace.manifest(STAGES[needed].place(self.config))
+            found[f"input {needed}"] = manifest["digest"] if manifest else None
+        outside = stage.externals(self.config) | ({"video": self.source} if stage.name == "frames" else {})
+        for option, path in outside.items():
+            if path is not None:
+                found[f"input {option}"] = self._outside_digest(stage, f"input {option}", path)
+        return found
+
+    def _outside_digest(self, stage: Stage, ingredient: str, path: Path) -> str:
+        """Digest of a file that a person gave. One that is gone counts as unchanged where its result is there."""
+        manifest = self.workspace.manifest(stage.place(self.config))
+        if not path.exists() and manifest and ingredient in manifest["ingredients"]:
+            return str(manifest["ingredients"][ingredient])
+        return self.workspace.input_digest(path)
+
+    def check(self, stage: Stage, *, thorough: bool = False) -> Verdict:
+        if stage.name in self.forced:
+            return Verdict(False, "forced")
+        return self.workspace.check(stage.place(self.config), self.ingredients(stage), thorough=thorough)
+
+    def plan(self, targets: Iterable[str], *, thorough: bool = False) -> list[tuple[Stage, Verdict]]:
+        """What would run, and why. A stage below one that will run is counted as out of date."""
+        verdicts: list[tuple[Stage, Verdict]] = []
+        stale: set[str] = set()
+        for stage in self.closure(targets):
+            above = [needed for needed in stage.needs(self.config) if needed in stale]
+            verdict = self.check(stage, thorough=thorough)
+            if verdict.hit and above:
+                verdict = Verdict(False, f"if the new {above[0]} differ{'' if above[0].endswith('s') else 's'} from the old")
+            if not verdict.hit:
+                stale.add(stage.name)
+            verdicts.append((stage, verdict))
+        return verdicts
+
+    def ensure(
+        self, targets: Sequence[str], *, progress: Progress | None = None, observer: Observer | None = None
+    ) -> dict[str, Path]:
+        """Bring the targets up to date; the caller holds the workspace's lock. Returns every stage's folder.
+
+        Raises WorkspaceError: an earlier stage's settings are not known, or the place cannot be written.
+        """
+        progress, observer = progress or Silent(), observer or NoObserver()
+        inputs = Inputs(self.workspace, self.config, self.source, self.device)
+        places: dict[str, Path] = {}
+        for stage in self.closure(targets):
+            place = stage.place(self.config)
+            verdict = self.check(stage)
+            if verdict.hit:
+                observer.reused(stage.name)
+            else:
+                observer.started(stage.name, verdict.reason)
+                self._make(stage, place, inputs, progress)
+                manifest = self.workspace.manifest(place)
+                if manifest is None:
+                    raise WorkspaceError(f"{place} vanished while it was written: is another program working in the folder?")
+                observer.finished(stage.name, manifest["wall_s"])
+            places[stage.name] = self.workspace.place(place)
+        return places
+
+    def _make(self, stage: Stage, place: str, inputs: Inputs, progress: Progress) -> None:
+        def run(folder: Path) -> None:
+            context = StageContext(folder, self.workspace.items(stage.name), progress, self.device)
+            stage.run(inputs, context)
+
+        self.workspace.make(place, self.ingredients(stage), run, resumable=stage.resumable)
