@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from third_party.errors import UnavailableError
 from third_party.raft.network import Raft, RaftSize
 
 TORCHVISION_RENAMES = (
@@ -32,15 +33,15 @@ ALIAS = re.compile(r"\.norm[34]\.")
 def load_raft(path: Path, size: RaftSize, device: str | torch.device) -> Raft:
     """The network with the weights of a checkpoint, ready for inference.
 
-    Raises ValueError: the file is no checkpoint, or one of another network.
+    Raises UnavailableError: the file is no checkpoint, or one of another network.
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a PyTorch checkpoint ({reason})") from None
+        raise UnavailableError(f"{path} is not a PyTorch checkpoint ({reason})") from None
     if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
-        raise ValueError(f"{path} holds no named weights, expected a state dictionary of RAFT")
+        raise UnavailableError(f"{path} holds no named weights, expected a state dictionary of RAFT")
     network = Raft(size)
     weights = authors_names(stored, size)
     expected = network.state_dict()
@@ -49,7 +50,7 @@ def load_raft(path: Path, size: RaftSize, device: str | torch.device) -> Raft:
         | {name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape}
     )
     if wrong:
-        raise ValueError(f"{path} is not a RAFT-{size} checkpoint: {len(wrong)} weights differ, the first is {wrong[0]}")
+        raise UnavailableError(f"{path} is not a RAFT-{size} checkpoint: {len(wrong)} weights differ, the first is {wrong[0]}")
     network.load_state_dict(weights)
     return network.to(device).eval().requires_grad_(False)
 

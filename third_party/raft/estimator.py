@@ -24,7 +24,7 @@ def raft_estimator(
     """A function from two RGB images to the flow in px, with the weights of `path`.
 
     max_volume_bytes: above this the correlation of all pairs is not kept, but computed at each look-up (slower).
-    Raises ValueError: the file holds no RAFT weights of this size.
+    Raises UnavailableError: the file holds no RAFT weights of this size.
     """
     network = load_raft(path, size, device)
 

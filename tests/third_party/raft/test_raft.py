@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from third_party.errors import UnavailableError
 from third_party.raft.checkpoint import authors_names, load_raft
 from third_party.raft.correlation import AllPairs, OnTheFly, make_correlation, sample_cells
 from third_party.raft.estimator import padded_flow, raft_estimator
@@ -95,19 +96,19 @@ def test_authors_large_checkpoint_loads_with_its_repeated_norms(tmp_path):
 
 def test_checkpoint_of_the_other_size_is_refused(tmp_path):
     torch.save(Raft(RaftSize.LARGE).state_dict(), tmp_path / "large.pth")
-    with pytest.raises(ValueError, match=r"not a RAFT-small checkpoint: \d+ weights differ"):
+    with pytest.raises(UnavailableError, match=r"not a RAFT-small checkpoint: \d+ weights differ"):
         load_raft(tmp_path / "large.pth", RaftSize.SMALL, "cpu")
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "page.pth").write_text("<html>not found</html>")
-    with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
+    with pytest.raises(UnavailableError, match="is not a PyTorch checkpoint"):
         load_raft(tmp_path / "page.pth", RaftSize.SMALL, "cpu")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"fnet": Path("anything")}, tmp_path / "code.pth")
-    with pytest.raises(ValueError, match="is not a PyTorch checkpoint"):
+    with pytest.raises(UnavailableError, match="is not a PyTorch checkpoint"):
         load_raft(tmp_path / "code.pth", RaftSize.SMALL, "cpu")
 
 
