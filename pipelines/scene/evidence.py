@@ -1,0 +1,183 @@
+"""What the masks say about who hides whom: rays that meet two or more objects, with the depth of each object alone.
+
+Symbols and frames
+    T', K, h, w     rendered frames, scene columns (column 0 is the background), size of the maps
+    depth           z-depth of one object rendered alone, in that object's OWN length unit; +inf where it is not hit.
+                    It does not depend on the scales (DESIGN section 2), which only reorder the objects along a ray.
+    column          scene column that the mask says is seen; 255 unknown
+    observed        this object's surface at this ray was really seen: hidden here, it is found unoccluded, at a matching
+                    depth, in another frame. Only observed geometry is evidence; elsewhere the field would be guessing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+from pydantic import Field
+from scipy import ndimage
+
+from pipelines.artifacts import UNKNOWN, check, read_arrays
+from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
+from pipelines.stage import StageConfig
+
+
+class EvidenceConfig(StageConfig):
+    """Which rays count as evidence."""
+
+    min_opacity: float = Field(default=0.5, gt=0, lt=1)
+    """An object is hit where its opacity, rendered alone, is at least this."""
+    border_px: int = Field(default=1, ge=0)
+    """Rays this close to a change of the label (in pixels of the maps) are left out: masks are least sure there."""
+    max_depth_step: float = Field(default=0.2, gt=0)
+    """A depth is unreliable where a neighbouring pixel's differs by more than this share of it (an edge blends two depths)."""
+    depth_tolerance: float = Field(default=0.03, gt=0)
+    """Share of the depth by which a hidden point may miss the surface that another frame sees there."""
+    min_views: int = Field(default=1, ge=1)
+    """Frames that must have seen a hidden surface before it is evidence."""
+
+
+@dataclass(frozen=True)
+class AloneMaps:
+    """Every object of the scene rendered alone in some frames, and what the masks say is seen there."""
+
+    depth: Float32[np.ndarray, "T K h w"]
+    opacity: Float32[np.ndarray, "T K h w"]
+    column: UInt8[np.ndarray, "T h w"]
+    frames: Int[np.ndarray, "T"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    """At the size of the maps."""
+    cam_from_obj: Float[np.ndarray, "K T 4 4"]
+    registered: Bool[np.ndarray, "K T"]
+
+
+@dataclass(frozen=True)
+class OcclusionEvidence:
+    """One row per ray that hits two or more objects and whose label is known."""
+
+    depth: Float32[np.ndarray, "R K"]
+    opacity: Float32[np.ndarray, "R K"]
+    column: UInt8[np.ndarray, "R"]
+    frame: Int[np.ndarray, "R"]
+    xy_px: Float[np.ndarray, "R 2"]
+    """Pixel of the full-size video."""
+    observed: Bool[np.ndarray, "R K"]
+
+    def __post_init__(self) -> None:
+        n, k = self.depth.shape
+        check(
+            self.opacity.shape == self.observed.shape == (n, k) and len(self.column) == len(self.frame) == len(self.xy_px) == n,
+            "occlusion evidence has columns of different lengths",
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        return cls(**read_arrays(path))
+
+    def save(self, path: Path) -> None:
+        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+def evidence_from_maps(
+    maps: AloneMaps, *, full_width: int | None = None, config: EvidenceConfig | None = None
+) -> OcclusionEvidence:
+    """Collect the rays on which the order of objects shows.
+
+    full_width: width of the video, to which `xy_px` refers; without it, pixels are those of the maps.
+    """
+    config = config or EvidenceConfig()
+    hit = _reliable_hits(maps, config)
+    height, width = maps.column.shape[1:]
+    chosen = (hit.sum(1) >= 2) & (maps.column != UNKNOWN) & ~_near_border(maps.column, config.border_px)
+    t, y, x = np.nonzero(chosen)
+    hit_at_ray = hit[t, :, y, x]
+    depth = np.where(hit_at_ray, maps.depth[t, :, y, x], np.float32(np.inf))
+    centres_px = pixel_centres(width, height)[y, x]
+    return OcclusionEvidence(
+        depth=depth,
+        opacity=maps.opacity[t, :, y, x],
+        column=maps.column[t, y, x],
+        frame=maps.frames[t],
+        xy_px=centres_px * ((full_width or width) / width),
+        observed=_observed(maps, hit, depth, t, centres_px, maps.column[t, y, x], config),
+    )
+
+
+def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, "T K h w"]:
+    """Where each object is hit at a depth that is not blended across an edge."""
+    hit = (maps.opacity >= config.min_opacity) & np.isfinite(maps.depth) & maps.registered.T[:, :, None, None]
+    size = (1, 1, 3, 3)
+    nearest = ndimage.minimum_filter(np.where(hit, maps.depth, np.inf), size=size, mode="nearest")
+    farthest = ndimage.maximum_filter(np.where(hit, maps.depth, 0.0), size=size, mode="nearest")
+    # `nearest` is infinite only where nothing is hit, and there `hit` is False anyway.
+    return hit & (farthest <= maps.depth * (1 + config.max_depth_step)) & (nearest >= maps.depth / (1 + config.max_depth_step))
+
+
+def _near_border(column: UInt8[np.ndarray, "T h w"], border_px: int) -> Bool[np.ndarray, "T h w"]:
+    """Pixels within border_px (in x and y) of a pixel with another label."""
+    if border_px == 0:
+        return np.zeros(column.shape, bool)
+    size = (1, 2 * border_px + 1, 2 * border_px + 1)
+    lowest = ndimage.minimum_filter(column, size=size, mode="nearest")
+    return lowest != ndimage.maximum_filter(column, size=size, mode="nearest")
+
+
+def _observed(
+    maps: AloneMaps,
+    hit: Bool[np.ndarray, "T K h w"],
+    depth: Float[np.ndarray, "R K"],
+    t: Int[np.ndarray, "R"],
+    xy_px: Float[np.ndarray, "R 2"],
+    column: UInt8[np.ndarray, "R"],
+    config: EvidenceConfig,
+) -> Bool[np.ndarray, "R K"]:
+    """Whether each object's surface at each ray is seen: at this ray itself, or in enough other frames."""
+    n_columns = depth.shape[1]
+    observed = (column[:, None] == np.arange(n_columns)) & np.isfinite(depth)
+    directions = ray_directions(maps.intrinsics, xy_px).astype(np.float32)
+    for k in range(n_columns):
+        rays = np.nonzero(np.isfinite(depth[:, k]) & (column != k))[0]
+        points_cam = depth[rays, k, None] * directions[rays]
+        obj_from_cam = invert(maps.cam_from_obj[k])[t[rays]].astype(np.float32)
+        points_obj = np.einsum("nij,nj->ni", obj_from_cam[:, :3, :3], points_cam) + obj_from_cam[:, :3, 3]
+        seen_surface = np.where(hit[:, k] & (maps.column == k), maps.depth[:, k], np.float32(np.nan))
+        observed[rays, k] = _seen_elsewhere(maps, k, points_obj, seen_surface, t[rays], config)
+    return observed
+
+
+def _seen_elsewhere(
+    maps: AloneMaps,
+    k: int,
+    points_obj: Float[np.ndarray, "n 3"],
+    seen_surface: Float[np.ndarray, "T h w"],
+    own_frame: Int[np.ndarray, "n"],
+    config: EvidenceConfig,
+) -> Bool[np.ndarray, "n"]:
+    """Points of object k that `min_views` other frames see unoccluded. `seen_surface` is its depth where it is seen, else NaN.
+
+    Points leave the loop as soon as they are found, so that its cost is a few frames' worth, not all of them.
+    """
+    height, width = seen_surface.shape[1:]
+    views = np.zeros(len(points_obj), int)
+    waiting = np.arange(len(points_obj))
+    for u in _spread(len(seen_surface)):
+        if not maps.registered[k, u] or len(waiting) == 0:
+            continue
+        points_cam = transform(maps.cam_from_obj[k, u].astype(np.float32), points_obj[waiting])
+        xy_px = project(maps.intrinsics.astype(np.float32), points_cam)
+        inside = (points_cam[:, 2] > 0) & np.all((xy_px >= 0) & (xy_px < (width, height)), axis=1)
+        inside &= own_frame[waiting] != u
+        x, y = xy_px[inside].astype(int).T
+        z = points_cam[inside, 2]
+        # A comparison with NaN (not seen there) is False.
+        matches = np.abs(seen_surface[u, y, x] - z) <= config.depth_tolerance * z
+        views[waiting[inside][matches]] += 1
+        waiting = waiting[views[waiting] < config.min_views]
+    return views >= config.min_views
+
+
+def _spread(n: int) -> Iterator[int]:
+    """0 ... n-1 in an order that jumps about (golden-ratio steps): what hides a point in one frame hides it in the next."""
+    yield from np.argsort((np.arange(n) * 0.6180339887498949) % 1.0, kind="stable").tolist()

@@ -1,0 +1,227 @@
+"""Which scale combinations agree with the masks: counting, the rule for "valid", and candidates worth labelling.
+
+Symbols
+    H, K            combinations, scene columns; log scales x (H, K) with x[:, 0] = 0 test            `x[front] - x[back] <=
+    bound` on one ray (`pipelines.scene.orders`); a ray is violated when any of its tests is agreement       share of the
+    tested rays that show the object that the mask says
+
+The rule. A combination is valid when at most `violated_share` of the rays are violated, after leaving out the rays that no
+combination satisfies: those whose test fails over the whole initial range, and those that even the best combination found
+violates (rays that contradict each other: contacts, wrong mask pixels, errors of the geometry). If more than
+`max_noise_share` of the rays are of the latter kind, the evidence contradicts itself and nothing is valid. No combination
+is valid for being among the best few, except under `LabelRule.TOP_SHARE`, the published rule, kept for comparison.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self, assert_never
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+
+from pipelines.scene.orders import OrderTests
+from pipelines.scene.zone import Zone, ZoneConfig, fit_zone, zone_at_share
+
+_CHUNK = 1 << 22
+"""Comparisons at a time: their masks fit in the cache hierarchy."""
+
+
+class LabelRule(StrEnum):
+    """When a combination counts as valid."""
+
+    AGREEMENT = "agreement"
+    TOP_SHARE = "top-share"
+    """The published rule: the share `top_share` of a pool with the highest agreement, however low that is."""
+
+
+class LabelConfig(ZoneConfig):
+    """The rule for labels; the zone's bounds give up the same share of rays."""
+
+    max_noise_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the rays that may be left out because even the best combination violates them."""
+    rule: LabelRule = LabelRule.AGREEMENT
+    top_share: float = Field(default=0.02, gt=0, lt=1)
+    """Only for the rule `top-share`."""
+    n_probes: int = Field(default=2048, ge=1)
+    """Combinations among which the best is sought."""
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Rays with the same seen object and the same objects behind it: one row of bounds each."""
+
+    front: int
+    backs: tuple[int, ...]
+    bounds: Float[np.ndarray, "n p"]
+
+
+@dataclass(frozen=True)
+class ViolationCounter:
+    """Counts violated rays for thousands of combinations at once.
+
+    Rays with one undecided test are sorted per pair of objects, so that a count is a binary search; the few with more are
+    compared one by one.
+    """
+
+    pairs: tuple[tuple[int, int, Float[np.ndarray, "n"]], ...]
+    stacks: tuple[_Stack, ...]
+    n_rays: int
+    """Rays that some combination within the ranges satisfies."""
+    n_hopeless: int
+    """Rays that none does."""
+
+    @classmethod
+    def from_tests(cls, tests: OrderTests, log_scale_range: Float[np.ndarray, "K 2"]) -> Self:
+        """Keep the tests that the scales decide within their ranges."""
+        low, high = log_scale_range[:, 0], log_scale_range[:, 1]
+        hopeless = np.zeros(tests.n_rays, bool)
+        hopeless[tests.ray[tests.bound < low[tests.front] - high[tests.back]]] = True
+        open_ = ~hopeless[tests.ray] & (tests.bound < high[tests.front] - low[tests.back])
+        ray, front, back, bound = tests.ray[open_], tests.front[open_], tests.back[open_], tests.bound[open_]
+        tests_on_ray = np.bincount(ray, minlength=tests.n_rays)[ray]
+        single = tests_on_ray == 1
+        pairs = tuple(
+            (int(code[0]), int(code[1]), np.sort(bound[single][rows]))
+            for code, rows in _groups(np.stack([front[single], back[single]], axis=1))
+        )
+        stacks: list[_Stack] = []
+        for depth in np.unique(tests_on_ray[~single]):
+            # Tests are sorted by ray, so those of one ray stand together.
+            at = tests_on_ray == depth
+            backs, bounds = back[at].reshape(-1, depth), bound[at].reshape(-1, depth)
+            codes = np.concatenate([front[at].reshape(-1, depth)[:, :1], backs], axis=1)
+            stacks += [_Stack(int(code[0]), tuple(code[1:].tolist()), bounds[rows]) for code, rows in _groups(codes)]
+        return cls(pairs, tuple(stacks), tests.n_rays - int(hopeless.sum()), int(hopeless.sum()))
+
+    def violated(self, log_scale: Float[np.ndarray, "H K"]) -> Int[np.ndarray, "H"]:
+        """Number of violated rays under each combination."""
+        count = np.zeros(len(log_scale), np.int64)
+        for front, back, bounds in self.pairs:
+            count += np.searchsorted(bounds, log_scale[:, front] - log_scale[:, back], side="left")
+        for stack in self.stacks:
+            difference = log_scale[:, [stack.front]] - log_scale[:, stack.backs]
+            rows = max(1, _CHUNK // len(stack.bounds))
+            for start in range(0, len(log_scale), rows):
+                some = difference[start : start + rows]
+                fails = some[:, None, 0] > stack.bounds[:, 0]
+                for p in range(1, len(stack.backs)):
+                    fails |= some[:, None, p] > stack.bounds[:, p]
+                count[start : start + rows] += np.count_nonzero(fails, axis=1)
+        return count
+
+    def agreement(self, log_scale: Float[np.ndarray, "H K"]) -> Float[np.ndarray, "H"]:
+        """Share of rays that are not violated; 1 where there is no ray to say otherwise."""
+        return 1.0 - self.violated(log_scale) / max(self.n_rays, 1)
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Everything that the evidence says about the scales: the zone, and the agreement of any combination."""
+
+    zone: Zone
+    counter: ViolationCounter
+    config: LabelConfig
+    noise_share: float
+    """Share of the rays that even the best combination violates; they are left out of the zone and of the counter."""
+    best: Float[np.ndarray, "K"]
+    """That combination."""
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Too much of the evidence is violated by every combination: nothing is valid."""
+        return self.zone.is_empty or self.noise_share > self.config.max_noise_share
+
+    def valid(self, log_scale: Float[np.ndarray, "H K"]) -> Bool[np.ndarray, "H"]:
+        """Label of each combination under the configured rule."""
+        match self.config.rule:
+            case LabelRule.AGREEMENT:
+                if self.is_contradictory:
+                    return np.zeros(len(log_scale), bool)
+                return self.counter.violated(log_scale) <= self.config.violated_share * self.counter.n_rays
+            case LabelRule.TOP_SHARE:
+                agreement = self.counter.agreement(log_scale)
+                return agreement >= np.quantile(agreement, 1 - self.config.top_share)
+            case _ as never:
+                assert_never(never)
+
+
+def assess(
+    tests: OrderTests,
+    log_scale_range: Float[np.ndarray, "K 2"],
+    generator: np.random.Generator,
+    config: LabelConfig | None = None,
+    assumed_columns: Sequence[int] = (),
+) -> Validity:
+    """Zone and labels from the tests, after leaving out the rays that no combination satisfies.
+
+    A first zone, relaxed until it does not contradict itself, gives candidates; the best of them says which rays are noise;
+    the final zone comes from the others.
+    """
+    config = config or LabelConfig()
+    counter = ViolationCounter.from_tests(tests, log_scale_range)
+    zone = fit_zone(tests, log_scale_range, config, assumed_columns)
+    probes = draw_candidates(zone, log_scale_range, config.n_probes, generator)
+    violated = counter.violated(probes)
+    best = probes[violated.argmin()]
+    noise_share = float(violated.min()) / max(counter.n_rays, 1)
+    if zone.is_empty or noise_share > config.max_noise_share:
+        return Validity(zone, counter, config, noise_share, best)
+    kept = without_violated(tests, best)
+    return Validity(
+        zone_at_share(kept, log_scale_range, config.violated_share, assumed_columns),
+        ViolationCounter.from_tests(kept, log_scale_range),
+        config,
+        noise_share,
+        best,
+    )
+
+
+def without_violated(tests: OrderTests, log_scale: Float[np.ndarray, "K"]) -> OrderTests:
+    """The tests of the rays that a combination satisfies."""
+    fails = log_scale[tests.front] - log_scale[tests.back] > tests.bound
+    kept_ray = np.ones(tests.n_rays, bool)
+    kept_ray[tests.ray[fails]] = False
+    kept = kept_ray[tests.ray]
+    return replace(
+        tests,
+        ray=(np.cumsum(kept_ray) - 1)[tests.ray[kept]],
+        front=tests.front[kept],
+        back=tests.back[kept],
+        bound=tests.bound[kept],
+        ray_frame=tests.ray_frame[kept_ray],
+        ray_xy_px=tests.ray_xy_px[kept_ray],
+    )
+
+
+def draw_candidates(
+    zone: Zone, log_scale_range: Float[np.ndarray, "K 2"], n: int, generator: np.random.Generator
+) -> Float[np.ndarray, "n K"]:
+    """Combinations that teach: a quarter uniform in the ranges, a quarter in the zone, half about the zone's surface.
+
+    With many objects uniform combinations are all invalid. A surface point lies where the line from a point of the zone to a
+    uniform one leaves the zone; candidates spread about it along that line. An empty zone leaves the uniform ones.
+    """
+    low, high = log_scale_range.T
+    uniform = low + generator.random((n, len(low))) * (high - low)
+    if zone.is_empty:
+        return uniform
+    n_inside, n_surface = n // 4, n // 2
+    inside = zone.sample(n_inside + n_surface, generator)
+    origin, towards = inside[n_inside:], uniform[:n_surface] - inside[n_inside:]
+    exit_at = zone.exit_along(origin, towards)
+    reach = np.clip(exit_at * (1 + 0.2 * generator.standard_normal(n_surface)), 0, 1)
+    surface = origin + reach[:, None] * towards
+    return np.concatenate([uniform[n_surface + n_inside :], inside[:n_inside], surface])
+
+
+def _groups(codes: Int[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, "c"], Int[np.ndarray, "rows"]]]:
+    """Row indices of each distinct row."""
+    if len(codes) == 0:
+        return []
+    distinct, member = np.unique(codes, axis=0, return_inverse=True)
+    member = member.ravel()
+    order = np.argsort(member, kind="stable")
+    starts = np.searchsorted(member[order], np.arange(len(distinct)))
+    return list(zip(distinct.astype(int), np.split(order, starts[1:]), strict=True))

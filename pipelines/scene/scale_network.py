@@ -1,0 +1,95 @@
+"""The object scale network: from a scale combination to the probability that it is valid.
+
+Symbols
+    N, K    combinations, scene columns; log scales (N, K), column 0 (the background) is 0
+
+An MLP on log scales normalised to their initial ranges (OSN, Song, Li, Yang, ICML 2024, section 3.3: 4 layers of 64),
+trained with binary cross-entropy on honest labels (`pipelines.scene.labelling`). It sees what pairwise bounds cannot, it is
+smooth where a bound is sharp, and it can reject everything.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from pipelines.stage import StageConfig
+
+
+class ScaleNetworkConfig(StageConfig):
+    """Size and training of the network."""
+
+    width: int = Field(default=64, ge=1)
+    n_layers: int = Field(default=4, ge=1)
+    steps: int = Field(default=600, ge=0)
+    batch: int = Field(default=1024, ge=1)
+    learning_rate: float = Field(default=5e-3, gt=0)
+
+
+class ScaleNetwork(nn.Module):
+    """Probability that a scale combination is valid."""
+
+    centre: Tensor
+    half_width: Tensor
+
+    def __init__(self, log_scale_range: Float[np.ndarray, "K 2"], config: ScaleNetworkConfig | None = None, seed: int = 0):
+        super().__init__()
+        self.config = config or ScaleNetworkConfig()
+        low, high = torch.as_tensor(log_scale_range, dtype=torch.float32).T
+        self.register_buffer("centre", (low + high) / 2)
+        # The background's range has no width: its input stays 0.
+        self.register_buffer("half_width", torch.where(high > low, (high - low) / 2, 1.0))
+        sizes = [len(low), *[self.config.width] * self.config.n_layers]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            hidden = [module for a, b in pairwise(sizes) for module in (nn.Linear(a, b), nn.SiLU())]
+            self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+
+    def forward(self, log_scale: Float[Tensor, "N K"]) -> Float[Tensor, "N"]:
+        """Logits."""
+        return self.layers((log_scale - self.centre) / self.half_width)[:, 0]
+
+    def fit(self, log_scale: Float[np.ndarray, "N K"], valid: Bool[np.ndarray, "N"], seed: int) -> float:
+        """Train on labelled combinations, going on from the present weights; returns the last batches' mean loss.
+
+        Adam with a cosine schedule; batches are drawn with replacement, half from each class if both are there.
+        """
+        device = self.centre.device
+        inputs = torch.as_tensor(log_scale, dtype=torch.float32, device=device)
+        targets = torch.as_tensor(valid, dtype=torch.float32, device=device)
+        classes = [torch.nonzero(targets == label)[:, 0] for label in (0, 1)]
+        classes = [members for members in classes if len(members)]
+        generator = torch.Generator().manual_seed(seed)
+        optimiser = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(self.config.steps, 1))
+        share = self.config.batch // len(classes) if classes else 0
+        losses = []
+        for _ in range(self.config.steps if share else 0):
+            picks = [members[torch.randint(len(members), (share,), generator=generator).to(device)] for members in classes]
+            rows = torch.cat(picks)
+            loss = nn.functional.binary_cross_entropy_with_logits(self(inputs[rows]), targets[rows])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.detach())
+        return float(torch.stack(losses[-50:]).mean()) if losses else float("nan")
+
+    @torch.no_grad()
+    def score(self, log_scale: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N"]:
+        """Probability that each combination is valid."""
+        inputs = torch.as_tensor(log_scale, dtype=torch.float32, device=self.centre.device)
+        return torch.sigmoid(self(inputs)).cpu().numpy()
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], config: ScaleNetworkConfig | None = None) -> Self:
+        """The network whose `state_dict()` this is (`config` must have its size)."""
+        centre, half = state["centre"].cpu().numpy(), state["half_width"].cpu().numpy()
+        network = cls(np.stack([centre - half, centre + half], axis=1), config)
+        network.load_state_dict(dict(state))
+        return network

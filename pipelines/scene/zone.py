@@ -1,0 +1,301 @@
+"""The scale zone: everything that pairwise occlusion says about the scales, as a set that can be sampled exactly.
+
+Symbols
+    K               scene columns; column 0 is the background
+    x               log scales (K,), x[0] = 0: the background's unit is the world's
+    bounds[i, j]    `x[i] - x[j] <= bounds[i, j]`; +inf where nothing is known, 0 on the diagonal
+    closed          the shortest-path closure of `bounds`: the tightest bounds that follow from all of them
+
+Such a set is a difference-bound matrix (Dill, "Timing Assumptions and Verification of Finite-State Concurrent Systems",
+1989). Its closure gives the exact interval of every object and every pair, also after some scales are fixed; a negative
+cycle proves that no scales satisfy all bounds and names the culprits. Column 0 carries each object's near and far limit as
+bounds against x[0] = 0.
+
+A few rays lie (masks have wrong pixels), so a bound is not the smallest of its tests but the value that a small number of
+rays may violate, counted as a share of all tested rays: the zone is then nearly the set on which at least that share of
+rays agrees.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+
+from pipelines.errors import ReconstructionError
+from pipelines.scene import zone_sampling
+from pipelines.scene.orders import OrderTests
+from pipelines.stage import StageConfig
+
+
+class Measure(StrEnum):
+    """In which variable samples are uniform."""
+
+    LOG = "log"
+    LINEAR = "linear"
+
+
+class ZoneConfig(StageConfig):
+    """How the bounds are read from the tests."""
+
+    violated_share: float = Field(default=0.005, ge=0, lt=0.5)
+    """Share of all tested rays that may violate one bound."""
+    max_violated_share: float = Field(default=0.05, ge=0, lt=0.5)
+    """How far that share may grow, by doublings, when the bounds contradict each other (`fit_zone`)."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """`x[front] - x[back] <= limit`, and where it comes from."""
+
+    front: int
+    back: int
+    limit: float
+    frame: int | None
+    """Frame and full-size pixel of the ray that sets it; None for a near or far limit."""
+    xy_px: tuple[float, float] | None
+    assumed: bool
+    """It does not come from the video: a near or far limit, or it leans on geometry that is itself assumed."""
+
+    def describe(self, names: Sequence[str]) -> str:
+        """One clause for people."""
+        if self.frame is None or self.xy_px is None:
+            column, side = (self.front, "far") if self.back == 0 else (self.back, "near")
+            return f"the {side} limit of {names[column]}"
+        x, y = self.xy_px
+        doubt = " (assumed depth)" if self.assumed else ""
+        return f"{names[self.front]} hides {names[self.back]} in frame {self.frame} at pixel ({x:.1f}, {y:.1f}){doubt}"
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A cycle of bounds that no scales satisfy: added up they say `0 <= excess` with a negative excess."""
+
+    bounds: tuple[Bound, ...]
+    excess: float
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        return tuple(bound.front for bound in self.bounds)
+
+    def describe(self, names: Sequence[str]) -> str:
+        """One line for people."""
+        factor = np.exp(-self.excess)
+        clauses = ", ".join(bound.describe(names) for bound in self.bounds)
+        return f"no scales agree with all of these, they are off by a factor of {factor:.3g}: {clauses}"
+
+
+@dataclass(frozen=True)
+class Zone:
+    """The set of log scales within difference bounds, and the evidence behind each bound."""
+
+    bounds: Float[np.ndarray, "K K"]
+    frame: Int[np.ndarray, "K K"]
+    """Frame and full-size pixel of the ray that sets each bound; -1 and NaN where it is a limit or there is none."""
+    xy_px: Float[np.ndarray, "K K 2"]
+    assumed: Bool[np.ndarray, "K K"]
+    violated_share: float
+    """Share of all tested rays that each bound gives up."""
+
+    @property
+    def n_columns(self) -> int:
+        return len(self.bounds)
+
+    @cached_property
+    def closed(self) -> Float[np.ndarray, "K K"]:
+        """All-pairs shortest paths (Floyd, Warshall). Meaningless when there is a contradiction."""
+        return self._closure[0]
+
+    @cached_property
+    def _closure(self) -> tuple[Float[np.ndarray, "K K"], Int[np.ndarray, "K K"]]:
+        """Closed bounds, and the column that follows i on the tightest chain from i to j."""
+        closed = self.bounds.copy()
+        follows = np.broadcast_to(np.arange(self.n_columns), closed.shape).copy()
+        for via in range(self.n_columns):
+            detour = closed[:, via, None] + closed[None, via, :]
+            shorter = detour < closed - 1e-12
+            closed = np.where(shorter, detour, closed)
+            follows = np.where(shorter, follows[:, via, None], follows)
+        return closed, follows
+
+    @cached_property
+    def contradiction(self) -> Contradiction | None:
+        """The bounds to blame when no scales satisfy all (Bellman, Ford: a path that still shortens after K rounds cycles)."""
+        distance, previous = np.zeros(self.n_columns), np.zeros(self.n_columns, int)
+        shortened = np.zeros(0, int)
+        for _ in range(self.n_columns):
+            paths = distance[:, None] + self.bounds
+            best = paths.argmin(0)
+            reached = paths[best, np.arange(self.n_columns)]
+            shortened = np.nonzero(reached < distance - 1e-9)[0]
+            previous[shortened] = best[shortened]
+            distance[shortened] = reached[shortened]
+        if len(shortened) == 0:
+            return None
+        column = int(shortened[0])
+        for _ in range(self.n_columns):
+            column = int(previous[column])
+        cycle = [column]
+        while previous[cycle[-1]] != column:
+            cycle.append(int(previous[cycle[-1]]))
+        cycle.reverse()
+        bounds = tuple(self._bound(i, j) for i, j in zip(cycle, cycle[1:] + cycle[:1], strict=True))
+        return Contradiction(bounds, float(sum(bound.limit for bound in bounds)))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.contradiction is not None
+
+    @property
+    def intervals(self) -> Float[np.ndarray, "K 2"]:
+        """Smallest and largest log scale of each object over the zone."""
+        return np.stack([-self.closed[0], self.closed[:, 0]], axis=1)
+
+    def pair_interval(self, i: int, j: int) -> tuple[float, float]:
+        """Smallest and largest `x[i] - x[j]` over the zone."""
+        return float(-self.closed[j, i]), float(self.closed[i, j])
+
+    def given(self, fixed: Mapping[int, float]) -> Float[np.ndarray, "K 2"]:
+        """Interval of every object once the log scales of some columns are fixed (a slider's range while others stand).
+
+        An interval with its ends the wrong way round is empty: the fixed scales lie outside the zone.
+        """
+        columns = np.array([0, *(k for k in fixed if k != 0)])
+        values = np.array([0.0, *(x for k, x in fixed.items() if k != 0)])
+        low = (values[:, None] - self.closed[columns]).max(0)
+        high = (values[:, None] + self.closed[:, columns].T).min(0)
+        return np.stack([low, high], axis=1)
+
+    def explain(self, i: int, j: int) -> list[Bound]:
+        """The chain of bounds that adds up to the tightest one on `x[i] - x[j]`; empty when nothing bounds it."""
+        if not np.isfinite(self.closed[i, j]):
+            return []
+        follows, chain = self._closure[1], []
+        while i != j:
+            step = int(follows[i, j])
+            chain.append(self._bound(i, step))
+            i = step
+        return chain
+
+    def explain_interval(self, column: int) -> tuple[list[Bound], list[Bound]]:
+        """What sets the smallest and the largest scale of an object."""
+        return self.explain(0, column), self.explain(column, 0)
+
+    def contains(self, log_scale: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, "n"]:
+        """Membership of many combinations."""
+        inside = np.ones(len(log_scale), bool)
+        for i, j in zip(*np.nonzero(np.isfinite(self.bounds) & ~np.eye(self.n_columns, dtype=bool)), strict=True):
+            inside &= log_scale[:, i] - log_scale[:, j] <= self.bounds[i, j]
+        return inside
+
+    def exit_along(self, origin: Float[np.ndarray, "n K"], towards: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n"]:
+        """The largest t, at most 1, for which `origin + t towards` is in the zone; `origin` is."""
+        i, j = np.nonzero(np.isfinite(self.bounds) & ~np.eye(self.n_columns, dtype=bool))
+        room = self.bounds[i, j] - (origin[:, i] - origin[:, j])
+        growth = towards[:, i] - towards[:, j]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(growth > 0, np.maximum(room, 0) / growth, 1.0)
+        return t.min(axis=1, initial=1.0)
+
+    def sample(self, n: int, generator: np.random.Generator, measure: Measure = Measure.LOG) -> Float[np.ndarray, "n K"]:
+        """Independent combinations, exactly uniform over the zone (see `zone_sampling` for the one exception).
+
+        Raises ReconstructionError: the zone is empty.
+        """
+        self.require_nonempty()
+        return zone_sampling.sample(self.closed, n, generator, linear=measure is Measure.LINEAR)
+
+    def volume(self, generator: np.random.Generator, measure: Measure = Measure.LOG) -> tuple[float, float]:
+        """Unbiased estimate of the zone's volume in the K-1 free log scales (or scales), and its standard error."""
+        if self.is_empty:
+            return 0.0, 0.0
+        return zone_sampling.volume(self.closed, generator, linear=measure is Measure.LINEAR)
+
+    def require_nonempty(self, names: Sequence[str] | None = None) -> None:
+        """Raises ReconstructionError, naming objects, frames and pixels to blame, when the zone is empty."""
+        if self.contradiction is None:
+            return
+        names = names or [f"object {k}" if k else "the background" for k in range(self.n_columns)]
+        blamed = self.contradiction.describe(names)
+        raise ReconstructionError(f"{blamed}; look at the masks there, or widen the limits or the share of violated rays")
+
+    def _bound(self, i: int, j: int) -> Bound:
+        frame, (x, y) = int(self.frame[i, j]), self.xy_px[i, j]
+        limit, assumed = float(self.bounds[i, j]), bool(self.assumed[i, j])
+        if frame < 0:
+            return Bound(i, j, limit, None, None, assumed)
+        return Bound(i, j, limit, frame, (float(x), float(y)), assumed)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything, for an npz file."""
+        named = {name: getattr(self, name) for name in ("bounds", "frame", "xy_px", "assumed")}
+        return {**named, "violated_share": np.array(self.violated_share)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        named = {name: arrays[name] for name in ("bounds", "frame", "xy_px", "assumed")}
+        return cls(**named, violated_share=float(arrays["violated_share"]))
+
+
+def zone_at_share(
+    tests: OrderTests,
+    log_scale_range: Float[np.ndarray, "K 2"],
+    violated_share: float,
+    assumed_columns: Sequence[int] = (),
+) -> Zone:
+    """The zone in which each bound may be violated by the given share of all tested rays.
+
+    log_scale_range: near and far limit of each object (column 0 is ignored), flagged as assumptions.
+    assumed_columns: columns whose geometry is itself assumed (a background without parallax); bounds that lean on them are
+    flagged.
+    """
+    n = tests.n_columns
+    bounds = np.where(np.eye(n, dtype=bool), 0.0, np.inf)
+    bounds[1:, 0], bounds[0, 1:] = log_scale_range[1:, 1], -log_scale_range[1:, 0]
+    frame, xy_px, assumed = np.full((n, n), -1), np.full((n, n, 2), np.nan), np.isfinite(bounds)
+    np.fill_diagonal(assumed, False)
+    allowed = int(violated_share * tests.n_rays)
+    for i, j, rows in _by_pair(tests):
+        if len(rows) <= allowed:
+            continue
+        binding = rows[np.argpartition(tests.bound[rows], allowed)[allowed]]
+        if tests.bound[binding] >= bounds[i, j]:
+            continue
+        bounds[i, j] = tests.bound[binding]
+        ray = tests.ray[binding]
+        frame[i, j], xy_px[i, j] = tests.ray_frame[ray], tests.ray_xy_px[ray]
+        assumed[i, j] = i in assumed_columns or j in assumed_columns
+    return Zone(bounds, frame, xy_px, assumed, violated_share)
+
+
+def fit_zone(
+    tests: OrderTests,
+    log_scale_range: Float[np.ndarray, "K 2"],
+    config: ZoneConfig | None = None,
+    assumed_columns: Sequence[int] = (),
+) -> Zone:
+    """The zone at the configured share of violated rays, or at the first doubling of it that leaves no contradiction.
+
+    The share that was needed is in the result. If even the largest one contradicts itself, the zone is returned empty,
+    with its `contradiction`.
+    """
+    config = config or ZoneConfig()
+    share = config.violated_share
+    zone = zone_at_share(tests, log_scale_range, share, assumed_columns)
+    while zone.is_empty and 0 < share < config.max_violated_share:
+        share = min(2 * share, config.max_violated_share)
+        zone = zone_at_share(tests, log_scale_range, share, assumed_columns)
+    return zone
+
+
+def _by_pair(tests: OrderTests) -> list[tuple[int, int, Int[np.ndarray, "rows"]]]:
+    """Rows of the tests grouped by ordered pair of columns."""
+    pair = tests.front.astype(int) * tests.n_columns + tests.back
+    order = np.argsort(pair, kind="stable")
+    codes, starts = np.unique(pair[order], return_index=True)
+    groups = np.split(order, starts[1:]) if len(codes) else []
+    return [(int(c) // tests.n_columns, int(c) % tests.n_columns, rows) for c, rows in zip(codes, groups, strict=True)]
