@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, assert_never
 
 import numpy as np
@@ -20,6 +21,8 @@ from pydantic import Field, field_validator
 from pipelines.artifacts import Flow, Video
 from pipelines.errors import InputError
 from pipelines.stage import StageConfig, StageContext
+
+VERSION = 1
 
 Estimator = Callable[[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W 3"]], Float[np.ndarray, "H W 2"]]
 """Flow in px from the first RGB image to the second. Called from several threads."""
@@ -47,6 +50,13 @@ class FlowConfig(StageConfig):
     """b in the same rule, in px^2."""
     max_side_px: Annotated[int, Field(ge=64)] = 1920
     """Larger frames are shrunk to this before flow is computed, and the flow is brought back to full size."""
+    weights: Path | None = None
+    """RAFT's weights; looked for in the usual places when not given."""
+    raft_iterations: Annotated[int, Field(ge=1)] = 20
+    raft_double_below_px: Annotated[int, Field(ge=0)] = 640
+    """Frames whose longer side is below this are doubled for RAFT, whose features have an eighth of the resolution."""
+    raft_volume_mb: Annotated[int, Field(ge=1)] = 1500
+    """RAFT's correlation volume is kept up to this size, and computed anew at every look-up (slower) above it."""
 
     @field_validator("strides")
     @classmethod
@@ -59,15 +69,17 @@ def compute_flow(config: FlowConfig, *, video: Video, context: StageContext) -> 
 
     Only a few frames and the pairs being worked on are ever in memory.
 
-    Raises InputError: the video has fewer than two frames.
+    Raises
+        InputError: the video has fewer than two frames.
+        MissingDependencyError: RAFT's weights are not there, or are others.
     """
     if video.n_frames < 2:
         raise InputError(f"{video.source} has {video.n_frames} frame(s), flow needs at least 2: give a longer clip")
     forward_pairs = list(frame_pairs(config, video.n_frames))
     both_ways = sorted([*forward_pairs, *((u, t) for t, u in forward_pairs)])
     flow = Flow(context.out, tuple(both_ways))
-    estimate, n_workers = _estimator(config)
-    size = working_size(video.width, video.height, config.max_side_px)
+    estimate, n_workers = _estimator(config, context.device)
+    size = working_size(config, video.width, video.height)
     frame = lru_cache(maxsize=max(config.strides) + 2 * n_workers)(lambda t: _resized(video.frame(t), size))
 
     def compute_pair(t: int, u: int) -> None:
@@ -121,9 +133,11 @@ def consistent(
     return np.asarray(inside & (gap <= allowed))
 
 
-def working_size(width: int, height: int, max_side_px: int) -> tuple[int, int]:
-    """Width and height shrunk, in proportion, to at most `max_side_px`."""
-    factor = min(1.0, max_side_px / max(width, height))
+def working_size(config: FlowConfig, width: int, height: int) -> tuple[int, int]:
+    """Width and height at which flow is computed: shrunk in proportion to `max_side_px`, or doubled for RAFT."""
+    longer = max(width, height)
+    doubled = config.method is not FlowMethod.DIS and longer < config.raft_double_below_px
+    factor = min(2.0 if doubled else 1.0, config.max_side_px / longer)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
@@ -131,11 +145,13 @@ def at_full_size(flow_px: Float[np.ndarray, "h w 2"], width: int, height: int) -
     """Flow computed on resized frames, in px of the full size."""
     import cv2
 
-    small_height, small_width = flow_px.shape[:2]
-    if (small_width, small_height) == (width, height):
+    computed_height, computed_width = flow_px.shape[:2]
+    if (computed_width, computed_height) == (width, height):
         return flow_px
-    factor = np.array([width / small_width, height / small_height], np.float32)
-    return cv2.resize(flow_px, (width, height), interpolation=cv2.INTER_LINEAR) * factor
+    factor = np.array([width / computed_width, height / computed_height], np.float32)
+    # Enlarging interpolates; shrinking averages.
+    interpolation = cv2.INTER_LINEAR if computed_width < width else cv2.INTER_AREA
+    return cv2.resize(flow_px, (width, height), interpolation=interpolation) * factor
 
 
 def dis_estimator() -> Estimator:
@@ -155,13 +171,34 @@ def dis_estimator() -> Estimator:
     return estimate
 
 
-def _estimator(config: FlowConfig) -> tuple[Estimator, int]:
-    """The flow method, and from how many threads it may profitably be called."""
+def raft_estimator(config: FlowConfig, device: str) -> Estimator:
+    """RAFT of the chosen size, with weights from this machine.
+
+    Raises MissingDependencyError: the weights are not there, or are others.
+    """
+    from pipelines import dependencies
+    from third_party import weights
+    from third_party.raft import estimator
+    from third_party.raft.network import RaftSize
+
+    size = RaftSize.SMALL if config.method is FlowMethod.RAFT_SMALL else RaftSize.LARGE
+    with dependencies.third_party():
+        return estimator.raft_estimator(
+            weights.find(config.method, config.weights),
+            size,
+            iterations=config.raft_iterations,
+            device=device,
+            max_volume_bytes=config.raft_volume_mb * 10**6,
+        )
+
+
+def _estimator(config: FlowConfig, device: str) -> tuple[Estimator, int]:
+    """The flow method, and from how many threads it may profitably be called (torch uses all cores by itself)."""
     match config.method:
         case FlowMethod.DIS:
             return dis_estimator(), os.cpu_count() or 1
         case FlowMethod.RAFT_SMALL | FlowMethod.RAFT_LARGE:
-            raise NotImplementedError
+            return raft_estimator(config, device), 1
         case _:
             assert_never(config.method)
 
@@ -171,7 +208,7 @@ def _resized(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[
 
     if (image.shape[1], image.shape[0]) == size:
         return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC)
 
 
 @contextmanager

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from pipelines.artifacts import Flow, Video
-from pipelines.errors import InputError
-from pipelines.flow import FlowConfig, at_full_size, compute_flow, consistent, dis_estimator, frame_pairs, working_size
+from pipelines.errors import InputError, MissingDependencyError
+from pipelines.flow import (
+    FlowConfig,
+    FlowMethod,
+    at_full_size,
+    compute_flow,
+    consistent,
+    dis_estimator,
+    frame_pairs,
+    working_size,
+)
 from pipelines.geometry import pixel_centres
 from pipelines.stage import ItemCache, StageContext
 
@@ -149,8 +158,8 @@ def test_one_frame_has_no_flow(tmp_path):
 
 
 def test_a_shrunk_flow_is_brought_back_in_px_of_the_full_size():
-    assert working_size(1280, 720, 640) == (640, 360)
-    assert working_size(320, 200, 640) == (320, 200)
+    assert working_size(FlowConfig(max_side_px=640), 1280, 720) == (640, 360)
+    assert working_size(FlowConfig(max_side_px=640), 320, 200) == (320, 200)
     # A flow that is linear in position: 0.1 x + 0.3 at full size, so half of it on the half-size grid.
     flow = np.zeros((20, 30, 2), np.float32)
     flow[..., 0] = (0.1 * pixel_centres(60, 40)[..., 0] + 0.3).reshape(20, 2, 30, 2).mean((1, 3)) / 2
@@ -165,3 +174,33 @@ def test_large_frames_are_shrunk_before_flow_is_computed(tmp_path):
     error = np.linalg.norm(flow.read(0, 1)[0] - truth, axis=-1)[20:-20, 20:-20]
     assert flow.read(0, 1)[0].shape == (HEIGHT, WIDTH, 2)
     assert np.median(error) < 0.3
+
+
+def test_raft_runs_through_the_same_stage(tmp_path, shared_data):
+    weights = shared_data / "weights" / "raft-small.pth"
+    if not weights.is_file():
+        pytest.skip("the authors' raft-small checkpoint is not on this machine")
+    first, second, truth = moved_texture(np.eye(2), np.array([9.0, -4.0]))
+    config = FlowConfig(method=FlowMethod.RAFT_SMALL, weights=weights, raft_iterations=8)
+    assert working_size(config, WIDTH, HEIGHT) == (2 * WIDTH, 2 * HEIGHT)
+    flow = compute_flow(config, video=make_video(tmp_path, [first, second]), context=stage_context(tmp_path))
+    flow_px, ok = flow.read(0, 1)
+    inner = np.s_[20:-20, 20:-20]
+    assert np.median(np.linalg.norm(flow_px - truth, axis=-1)[inner]) < 0.3
+    assert ok[inner].mean() > 0.95
+
+
+def test_missing_raft_weights_name_the_command_that_gets_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("OSN_WEIGHTS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    image = texture(pixel_centres(WIDTH, HEIGHT))
+    config = FlowConfig(method=FlowMethod.RAFT_LARGE)
+    with pytest.raises(MissingDependencyError, match="osn weights pull raft-large"):
+        compute_flow(config, video=make_video(tmp_path, [image, image]), context=stage_context(tmp_path))
+
+
+def test_foreign_raft_weights_are_one_line(tmp_path):
+    image = texture(pixel_centres(WIDTH, HEIGHT))
+    config = FlowConfig(method=FlowMethod.RAFT_SMALL, weights=tmp_path / "000000.png")
+    with pytest.raises(MissingDependencyError, match=r"000000\.png is not a PyTorch checkpoint"):
+        compute_flow(config, video=make_video(tmp_path, [image, image]), context=stage_context(tmp_path))

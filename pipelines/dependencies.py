@@ -1,0 +1,16 @@
+"""Other people's models, called from the stages: their failures become this program's errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipelines.errors import MissingDependencyError
+from third_party.errors import UnavailableError
+
+
+@contextmanager
+def third_party() -> Iterator[None]:
+    """Raises MissingDependencyError where an adapter says that its package or weights are missing or don't fit."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise MissingDependencyError(str(error)) from error
