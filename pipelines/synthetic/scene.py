@@ -1,0 +1,227 @@
+"""Making a synthetic scene, and writing it in the layout of `pipelines.evaluation.ground_truth`.
+
+Symbols: T frames, K bodies including the surroundings (0), H x W pixels. World: z up; each mover has its own frame
+(`world_from_object`); the surroundings' frame is the world. Depth is z-depth, 0 = nothing hit in the arrays given out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from pipelines import geometry
+from pipelines.evaluation.ground_truth import GroundTruth, numbered_images
+from pipelines.formats import palette_png
+from pipelines.synthetic.bodies import Actors, Camera, Light, nearest_label, render_rgb
+from pipelines.synthetic.casting import Cast, cast_movers, frame_times, mover_bodies
+from pipelines.synthetic.motion import CameraPath
+from pipelines.synthetic.spec import SceneSpec, Surroundings, Variant
+from pipelines.synthetic.surroundings import make_surroundings
+
+_FOCAL_WIDTHS = 1.05
+"""Focal length in image widths."""
+_BLUR_MOMENTS = 9
+_SEEN_TOLERANCE = 0.004
+"""A surface point is seen in another frame where the ray to it first hits within this share of its depth."""
+
+
+@dataclass(frozen=True)
+class SyntheticScene:
+    """Images and their exact truth, in memory."""
+
+    spec: SceneSpec
+    names: tuple[str, ...]
+    intrinsics: Float[np.ndarray, "3 3"]
+    cam_from_world_train: Float[np.ndarray, "T 4 4"]
+    cam_from_world_test: Float[np.ndarray, "T 4 4"]
+    world_from_object: Float[np.ndarray, "T K 4 4"]
+    images_train: UInt8[np.ndarray, "T H W 3"]
+    images_test: UInt8[np.ndarray, "T H W 3"]
+    depth_train: Float32[np.ndarray, "T H W"]
+    depth_test: Float32[np.ndarray, "T H W"]
+    segm_train: UInt8[np.ndarray, "T H W"]
+    segm_test: UInt8[np.ndarray, "T H W"]
+    depth_alone: Float32[np.ndarray, "T K H W"]
+    cast: Cast
+
+    @property
+    def meshes(self) -> tuple[trimesh.Trimesh, ...]:
+        """True surfaces, each in its object's own frame."""
+        return tuple(body.mesh for body in self.cast.bodies)
+
+    def ground_truth(self, folder: Path) -> GroundTruth:
+        """The truth as evaluation reads it; `folder` is where the images are or will be written."""
+        spec = self.spec
+        return GroundTruth(
+            folder=folder,
+            intrinsics=self.intrinsics,
+            width=spec.width,
+            height=spec.height,
+            fps=spec.fps,
+            cam_from_world_train=self.cam_from_world_train,
+            cam_from_world_test=self.cam_from_world_test,
+            frame_test=np.arange(spec.n_frames),
+            images_train=numbered_images(folder / "images_train", spec.n_frames),
+            images_test=numbered_images(folder / "images_test", spec.n_frames),
+            world_from_object=self.world_from_object,
+            depth_train=self.depth_train,
+            depth_test=self.depth_test,
+            segm_train=self.segm_train,
+            segm_test=self.segm_test,
+            depth_alone=self.depth_alone,
+        )
+
+    def flow(self, t: int, u: int) -> tuple[Float32[np.ndarray, "H W 2"], Bool[np.ndarray, "H W"]]:
+        """Exact flow from frame t to frame u in px, and where the surface point is seen in frame u, too."""
+        xy_px = geometry.pixel_centres(self.spec.width, self.spec.height)
+        points_t = self.depth_train[t][..., None] * geometry.ray_directions(self.intrinsics, xy_px)
+        points_u, label = np.zeros_like(points_t), self.segm_train[t]
+        for k in range(len(self.names)):
+            from_t = self.cam_from_world_train[t] @ self.world_from_object[t, k]
+            from_u = self.cam_from_world_train[u] @ self.world_from_object[u, k]
+            points_u[label == k] = geometry.transform(from_u @ geometry.invert(from_t), points_t[label == k])
+        target_px = geometry.project(self.intrinsics, points_u)
+        inside = (points_u[..., 2] > 0) & (target_px >= 0).all(-1) & (target_px <= [self.spec.width, self.spec.height]).all(-1)
+        seen = inside.copy()
+        seen[inside] = self._first_hit(u, points_u[inside])
+        return (target_px - xy_px).astype(np.float32), seen
+
+    def _first_hit(self, u: int, points_cam: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+        """Whether nothing hides the points from the camera at frame u."""
+        actors = Actors(self.cast.bodies, self.world_from_object[u])
+        camera = Camera(self.intrinsics, self.spec.width, self.spec.height, self.cam_from_world_train[u])
+        directions = points_cam / points_cam[:, 2:]
+        nearest = np.min([actors.cast(k, camera, directions).depth for k in range(len(self.names))], axis=0)
+        return nearest > points_cam[:, 2] * (1 - _SEEN_TOLERANCE)
+
+    def write(self, folder: Path, flow: bool = False) -> GroundTruth:
+        """video.mp4, images_train/, images_test/, gt.npz, masks/%06d.png, meshes/, and flow/%06d_%06d.npz on request."""
+        for name in ("images_train", "images_test", "masks", "meshes"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        truth = self.ground_truth(folder)
+        truth.save(folder)
+        for t in range(self.spec.n_frames):
+            write_rgb(truth.images_train[t], self.images_train[t])
+            write_rgb(truth.images_test[t], self.images_test[t])
+            palette_png.write(folder / "masks" / f"{t:06d}.png", self.segm_train[t])
+        for k, (name, mesh) in enumerate(zip(self.names, self.meshes, strict=True)):
+            mesh.export(folder / "meshes" / f"{k:02d}_{name}.ply")
+        write_video(folder / "video.mp4", self.images_train, self.spec.fps)
+        if flow:
+            self._write_flow(folder / "flow")
+        return truth
+
+    def _write_flow(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        for t in range(self.spec.n_frames - 1):
+            for first, second in ((t, t + 1), (t + 1, t)):
+                flow_px, seen = self.flow(first, second)
+                np.savez_compressed(folder / f"{first:06d}_{second:06d}.npz", flow=flow_px, seen=seen)
+
+
+def make_scene(spec: SceneSpec) -> SyntheticScene:
+    """Draw, check and render a scene. Raises UsageError where the seed leaves no room for the movers."""
+    rng = np.random.default_rng(spec.seed)
+    n_texels = 512 if spec.width > 200 else 256
+    resolution = 56 if spec.width > 200 else 36
+    kind = spec.surroundings or list(Surroundings)[int(rng.uniform() < 0.35)]
+    static = make_surroundings(kind, rng, n_texels, resolution)
+    movers, names = mover_bodies(spec, rng, n_texels, resolution)
+    path = CameraPath.draw(rng, spec.variant)
+    focal_px = _FOCAL_WIDTHS * spec.width
+    intrinsics = np.array([[focal_px, 0, spec.width / 2], [0, focal_px, spec.height / 2], [0, 0, 1]])
+    cast = cast_movers(spec, rng, intrinsics, path, static, movers, names)
+    azimuth = rng.uniform(0.6, 1.1) * rng.choice([-1, 1])
+    to_light = np.array([0.7 * np.sin(azimuth), -0.7 * np.cos(azimuth), 0.9])
+    return _Renderer(spec, cast, path, intrinsics, Light(to_light / np.linalg.norm(to_light))).render(rng)
+
+
+@dataclass(frozen=True)
+class _Renderer:
+    spec: SceneSpec
+    cast: Cast
+    path: CameraPath
+    intrinsics: Float[np.ndarray, "3 3"]
+    light: Light
+
+    def render(self, rng: np.random.Generator) -> SyntheticScene:
+        spec, time = self.spec, frame_times(self.spec.n_frames)
+        actors = [Actors(self.cast.bodies, world_from_body, self.light) for world_from_body in self.cast.world_from_body]
+        train = [self._camera(m) for m in self.path.cam_from_world(time)]
+        test = [self._camera(m) for m in self.path.cam_from_world(time, held_out=True)]
+        alone_train = np.stack([a.depth_alone(c) for a, c in zip(actors, train, strict=True)])
+        alone_test = np.stack([a.depth_alone(c) for a, c in zip(actors, test, strict=True)])
+        images_train = [self._expose(t, actors[t], train[t]) for t in range(spec.n_frames)]
+        images_test = [render_rgb([(a, c)]) for a, c in zip(actors, test, strict=True)]
+        return SyntheticScene(
+            spec=spec,
+            names=self.cast.names,
+            intrinsics=self.intrinsics,
+            cam_from_world_train=np.stack([c.cam_from_world for c in train]),
+            cam_from_world_test=np.stack([c.cam_from_world for c in test]),
+            world_from_object=self.cast.world_from_body,
+            images_train=_eight_bits(images_train, spec.noise_levels, rng),
+            images_test=_eight_bits(images_test, 0.0, rng),
+            depth_train=_zero_where_nothing(alone_train.min(1)),
+            depth_test=_zero_where_nothing(alone_test.min(1)),
+            segm_train=np.stack([nearest_label(alone) for alone in alone_train]),
+            segm_test=np.stack([nearest_label(alone) for alone in alone_test]),
+            depth_alone=_zero_where_nothing(alone_train),
+            cast=self.cast,
+        )
+
+    def _camera(self, cam_from_world: Float[np.ndarray, "4 4"]) -> Camera:
+        return Camera(self.intrinsics, self.spec.width, self.spec.height, cam_from_world)
+
+    def _expose(self, t: int, actors: Actors, camera: Camera) -> Float32[np.ndarray, "H W 3"]:
+        if self.spec.variant is not Variant.MOTION_BLUR or self.spec.n_frames < 2:
+            return render_rgb([(actors, camera)])
+        frame_duration = 1 / (self.spec.n_frames - 1)
+        centre = frame_times(self.spec.n_frames)[t]
+        moments = np.clip(centre + frame_duration * np.linspace(-0.5, 0.5, _BLUR_MOMENTS), 0, 1)
+        cameras = [self._camera(m) for m in self.path.cam_from_world(moments)]
+        bodies = [Actors(self.cast.bodies, m, self.light) for m in self.cast.at(moments)]
+        return render_rgb(list(zip(bodies, cameras, strict=True)))
+
+
+def _eight_bits(
+    images: list[Float32[np.ndarray, "H W 3"]], noise_levels: float, rng: np.random.Generator
+) -> UInt8[np.ndarray, "T H W 3"]:
+    levels = 255 * np.stack(images)
+    if noise_levels > 0:
+        levels += noise_levels * rng.normal(size=levels.shape).astype(np.float32)
+    return np.clip(np.round(levels), 0, 255).astype(np.uint8)
+
+
+def _zero_where_nothing(depth: Float[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
+    return np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+
+
+def write_rgb(path: Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
+    from PIL import Image
+
+    Image.fromarray(image).save(path)
+
+
+def write_video(path: Path, images: UInt8[np.ndarray, "T H W 3"], fps: float) -> None:
+    """H.264 at high quality. Odd sides are padded by one repeated line, which 4:2:0 colour needs."""
+    import imageio_ffmpeg
+
+    _, height, width, _ = images.shape
+    even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        (even.shape[2], even.shape[1]),
+        fps=fps,
+        codec="libx264",
+        quality=None,
+        macro_block_size=1,
+        pix_fmt_out="yuv420p",
+        output_params=["-crf", "10", "-preset", "medium"],
+    )
+    writer.send(None)
+    for image in even:
+        writer.send(np.ascontiguousarray(image))
+    writer.close()
