@@ -8,7 +8,8 @@ trained with binary cross-entropy on honest labels (`pipelines.scene.labelling`)
 smooth where a bound is sharp, and it can reject everything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Self
 
@@ -26,9 +27,9 @@ class ScaleNetworkConfig(StageConfig):
 
     width: int = Field(default=64, ge=1)
     n_layers: int = Field(default=4, ge=1)
-    steps: int = Field(default=600, ge=0)
-    batch: int = Field(default=1024, ge=1)
-    learning_rate: float = Field(default=5e-3, gt=0)
+    steps: int = Field(default=700, ge=0)
+    batch: int = Field(default=512, ge=1)
+    learning_rate: float = Field(default=1e-2, gt=0)
 
 
 class ScaleNetwork(nn.Module):
@@ -69,15 +70,16 @@ class ScaleNetwork(nn.Module):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(self.config.steps, 1))
         share = self.config.batch // len(classes) if classes else 0
         losses = []
-        for _ in range(self.config.steps if share else 0):
-            picks = [members[torch.randint(len(members), (share,), generator=generator).to(device)] for members in classes]
-            rows = torch.cat(picks)
-            loss = nn.functional.binary_cross_entropy_with_logits(self(inputs[rows]), targets[rows])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.detach())
+        with _one_thread():
+            for _ in range(self.config.steps if share else 0):
+                picks = [members[torch.randint(len(members), (share,), generator=generator).to(device)] for members in classes]
+                rows = torch.cat(picks)
+                loss = nn.functional.binary_cross_entropy_with_logits(self(inputs[rows]), targets[rows])
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.detach())
         return float(torch.stack(losses[-50:]).mean()) if losses else float("nan")
 
     @torch.no_grad()
@@ -93,3 +95,14 @@ class ScaleNetwork(nn.Module):
         network = cls(np.stack([centre - half, centre + half], axis=1), config)
         network.load_state_dict(dict(state))
         return network
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On the CPU these layers are too small to share: on two cores, more threads make a step up to ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

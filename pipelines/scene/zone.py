@@ -18,7 +18,6 @@ rays agrees.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import Self
 
@@ -29,14 +28,8 @@ from pydantic import Field
 from pipelines.errors import ReconstructionError
 from pipelines.scene import zone_sampling
 from pipelines.scene.orders import OrderTests
+from pipelines.scene.zone_sampling import Measure
 from pipelines.stage import StageConfig
-
-
-class Measure(StrEnum):
-    """In which variable samples are uniform."""
-
-    LOG = "log"
-    LINEAR = "linear"
 
 
 class ZoneConfig(StageConfig):
@@ -207,13 +200,13 @@ class Zone:
         Raises ReconstructionError: the zone is empty.
         """
         self.require_nonempty()
-        return zone_sampling.sample(self.closed, n, generator, linear=measure is Measure.LINEAR)
+        return zone_sampling.sample(self.closed, n, generator, measure)
 
     def volume(self, generator: np.random.Generator, measure: Measure = Measure.LOG) -> tuple[float, float]:
         """Unbiased estimate of the zone's volume in the K-1 free log scales (or scales), and its standard error."""
         if self.is_empty:
             return 0.0, 0.0
-        return zone_sampling.volume(self.closed, generator, linear=measure is Measure.LINEAR)
+        return zone_sampling.volume(self.closed, generator, measure)
 
     def require_nonempty(self, names: Sequence[str] | None = None) -> None:
         """Raises ReconstructionError, naming objects, frames and pixels to blame, when the zone is empty."""

@@ -2,7 +2,6 @@
 
 Symbols
     b               closed bounds (K, K), `x[i] - x[j] <= b[i, j]`, x[0] = 0, without contradiction
-    linear          uniform in the scales exp(x) instead of in x
 
 Objects that no bound ties to each other, except through the background, are independent, so the set is a product of small
 parts. Each part is sampled by the first of three ways that is fast enough:
@@ -22,6 +21,7 @@ parts. Each part is sampled by the first of three ways that is fast enough:
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -29,6 +29,15 @@ from jaxtyping import Bool, Float, Int
 _PILOT = 4096
 _MIN_ACCEPTANCE = 2e-3
 _MAX_SWEEPS = 2048
+
+
+class Measure(StrEnum):
+    """In which variable samples are uniform."""
+
+    LOG = "log"
+    """In x, the logarithms of the scales."""
+    LINEAR = "linear"
+    """In the scales exp(x)."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +49,19 @@ class _Draws:
     log_bound: float
 
 
-def sample(b: Float[np.ndarray, "K K"], n: int, generator: np.random.Generator, *, linear: bool) -> Float[np.ndarray, "n K"]:
+def sample(b: Float[np.ndarray, "K K"], n: int, generator: np.random.Generator, measure: Measure) -> Float[np.ndarray, "n K"]:
     """n independent points, uniform over the set."""
     x = np.zeros((n, len(b)))
     for part in parts(b):
-        x[:, part] = _sample_part(b, part, n, generator, linear)
+        x[:, part] = _sample_part(b, part, n, generator, measure)
     return x
 
 
-def volume(b: Float[np.ndarray, "K K"], generator: np.random.Generator, *, linear: bool) -> tuple[float, float]:
+def volume(b: Float[np.ndarray, "K K"], generator: np.random.Generator, measure: Measure) -> tuple[float, float]:
     """Estimate of the volume over all objects but the background, and its standard error (0 where it is exact)."""
     total, relative_variance = 1.0, 0.0
     for part in parts(b):
-        weight = np.exp(_draw(b, part, 1 if len(part) == 1 else 4 * _PILOT, generator, linear).log_weight)
+        weight = np.exp(_draw(b, part, 1 if len(part) == 1 else 4 * _PILOT, generator, measure).log_weight)
         total *= float(weight.mean())
         if len(part) > 1 and weight.mean() > 0:
             relative_variance += float(weight.var() / weight.mean() ** 2 / len(weight))
@@ -69,16 +78,16 @@ def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, "m"]]:
 
 
 def _sample_part(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, linear: bool
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> Float[np.ndarray, "n m"]:
     found: list[np.ndarray] = []
     n_found, size = 0, max(n, _PILOT if len(part) > 1 else 1)
     while n_found < n:
-        draws = _draw(b, part, size, generator, linear)
+        draws = _draw(b, part, size, generator, measure)
         accepted = generator.random(size) < np.exp(draws.log_weight - draws.log_bound)
         acceptance = accepted.mean()
         if not found and acceptance < _MIN_ACCEPTANCE:
-            return _perfect(b, part, n, generator, linear)
+            return _perfect(b, part, n, generator, measure)
         found.append(draws.x[accepted])
         n_found += len(found[-1])
         size = int(np.clip(1.1 * (n - n_found) / max(acceptance, _MIN_ACCEPTANCE), _PILOT, 64 * _PILOT))
@@ -86,7 +95,7 @@ def _sample_part(
 
 
 def _draw(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, linear: bool
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> _Draws:
     """Draw the part's objects one after another, each uniform in what the earlier ones leave it."""
     width = b + b.T
@@ -101,7 +110,7 @@ def _draw(
         u = generator.random(n)
         shortest = width[nodes, k].min()
         with np.errstate(divide="ignore"):
-            if linear:
+            if measure is Measure.LINEAR:
                 # Uniform between the exponentials of the ends.
                 x[:, k] = low + np.log1p(u * np.expm1(high - low))
                 log_weight += low + np.log(np.expm1(high - low)) if shortest > 0 else low
@@ -116,18 +125,18 @@ def _draw(
 
 
 def _perfect(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, linear: bool
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> Float[np.ndarray, "n m"]:
     """Read-once coupling from the past: the state of a chain just before a block of updates whose trajectories all meet."""
     inner = b[np.ix_(np.concatenate([[0], part]), np.concatenate([[0], part]))]
-    sweeps = _sweeps_to_meet(inner, generator, linear)
+    sweeps = _sweeps_to_meet(inner, generator, measure)
     if sweeps is None:
-        return _resampled(b, part, n, generator, linear)
+        return _resampled(b, part, n, generator, measure)
     result = np.full((n, len(inner)), np.nan)
     # Until its first meeting a chain has no state yet: any stands in.
     state, started, waiting = np.tile(-inner[0], (n, 1)), np.zeros(n, bool), np.arange(n)
     while len(waiting):
-        moved, met = _block(inner, state[waiting], sweeps, generator, linear)
+        moved, met = _block(inner, state[waiting], sweeps, generator, measure)
         done = waiting[met & started[waiting]]
         result[done] = state[done]
         state[waiting] = moved
@@ -136,11 +145,11 @@ def _perfect(
     return result[:, 1:]
 
 
-def _sweeps_to_meet(inner: Float[np.ndarray, "m m"], generator: np.random.Generator, linear: bool) -> int | None:
+def _sweeps_to_meet(inner: Float[np.ndarray, "m m"], generator: np.random.Generator, measure: Measure) -> int | None:
     """A block length at which most trajectories meet, from a pilot run; None when there is none within reason."""
     sweeps = 16
     while sweeps <= _MAX_SWEEPS:
-        _, met = _block(inner, np.tile(-inner[0], (64, 1)), sweeps, generator, linear)
+        _, met = _block(inner, np.tile(-inner[0], (64, 1)), sweeps, generator, measure)
         if met.mean() > 0.8:
             return sweeps
         sweeps *= 2
@@ -148,7 +157,11 @@ def _sweeps_to_meet(inner: Float[np.ndarray, "m m"], generator: np.random.Genera
 
 
 def _block(
-    inner: Float[np.ndarray, "m m"], state: Float[np.ndarray, "n m"], sweeps: int, generator: np.random.Generator, linear: bool
+    inner: Float[np.ndarray, "m m"],
+    state: Float[np.ndarray, "n m"],
+    sweeps: int,
+    generator: np.random.Generator,
+    measure: Measure,
 ) -> tuple[Float[np.ndarray, "n m"], Bool[np.ndarray, "n"]]:
     """Run the least, the given and the greatest state through the same random updates: where the given ends, and who met."""
     least, greatest = np.broadcast_to(-inner[0], state.shape), np.broadcast_to(inner[:, 0], state.shape)
@@ -159,21 +172,21 @@ def _block(
             low = (x[..., others] - inner[others, k]).max(-1)
             high = np.maximum((x[..., others] + inner[k, others]).min(-1), low)
             u, v = generator.random((2, len(state)))
-            shared = _between(low[0], high[2], u, linear)
-            x[..., k] = np.where((low <= shared) & (shared <= high), shared, _between(low, high, v, linear))
+            shared = _between(low[0], high[2], u, measure)
+            x[..., k] = np.where((low <= shared) & (shared <= high), shared, _between(low, high, v, measure))
     return x[1], np.all(x[0] == x[2], axis=-1)
 
 
 def _between(
-    low: Float[np.ndarray, "*n"], high: Float[np.ndarray, "*n"], u: Float[np.ndarray, "*u"], linear: bool
+    low: Float[np.ndarray, "*n"], high: Float[np.ndarray, "*n"], u: Float[np.ndarray, "*u"], measure: Measure
 ) -> Float[np.ndarray, "*n"]:
     """Quantile u of the uniform distribution (of x, or of exp x) on [low, high]."""
-    return low + np.log1p(u * np.expm1(high - low)) if linear else low + u * (high - low)
+    return low + np.log1p(u * np.expm1(high - low)) if measure is Measure.LINEAR else low + u * (high - low)
 
 
 def _resampled(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, linear: bool
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> Float[np.ndarray, "n m"]:
-    draws = _draw(b, part, 64 * max(n, _PILOT), generator, linear)
+    draws = _draw(b, part, 64 * max(n, _PILOT), generator, measure)
     weight = np.exp(draws.log_weight - draws.log_weight.max())
     return draws.x[generator.choice(len(weight), size=n, replace=False, p=weight / weight.sum())]
