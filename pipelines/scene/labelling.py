@@ -225,3 +225,11 @@ def _groups(codes: Int[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, "c"], I
     order = np.argsort(member, kind="stable")
     starts = np.searchsorted(member[order], np.arange(len(distinct)))
     return list(zip(distinct.astype(int), np.split(order, starts[1:]), strict=True))
+
+
+def violated_pairs(tests: OrderTests, log_scale: Float[np.ndarray, "K"]) -> list[tuple[int, int, float]]:
+    """Pairs (seen, should be behind) that a combination puts in the wrong order, with their shares of all rays, worst first."""
+    fails = log_scale[tests.front] - log_scale[tests.back] > tests.bound
+    codes = np.stack([tests.front[fails], tests.back[fails]], axis=1).astype(int)
+    shares = [(int(code[0]), int(code[1]), len(rows) / max(tests.n_rays, 1)) for code, rows in _groups(codes)]
+    return sorted(shares, key=lambda pair: -pair[2])
