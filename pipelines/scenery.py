@@ -20,12 +20,22 @@ class FieldLike(Protocol):
 
 @runtime_checkable
 class ViewLike(Protocol):
-    """One rendered image: rgb (h, w, 3) in [0, 1], z-depth (h, w) in world units, label ids (h, w), opacity (h, w)."""
+    """One rendered image: rgb (h, w, 3) in [0, 1], z-depth (h, w) in world units, label ids (h, w), opacity (h, w).
 
-    rgb: np.ndarray
-    depth: np.ndarray
-    label: np.ndarray
-    opacity: np.ndarray
+    Where nothing is solid the label is 255 (unknown); where nothing at all is, depth is 0.
+    """
+
+    @property
+    def rgb(self) -> np.ndarray: ...
+
+    @property
+    def depth(self) -> np.ndarray: ...
+
+    @property
+    def label(self) -> np.ndarray: ...
+
+    @property
+    def opacity(self) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -37,13 +47,26 @@ class AloneMapsLike(Protocol):
     registered (K, T').
     """
 
-    depth: np.ndarray
-    opacity: np.ndarray
-    column: np.ndarray
-    frames: np.ndarray
-    intrinsics: np.ndarray
-    cam_from_obj: np.ndarray
-    registered: np.ndarray
+    @property
+    def depth(self) -> np.ndarray: ...
+
+    @property
+    def opacity(self) -> np.ndarray: ...
+
+    @property
+    def column(self) -> np.ndarray: ...
+
+    @property
+    def frames(self) -> np.ndarray: ...
+
+    @property
+    def intrinsics(self) -> np.ndarray: ...
+
+    @property
+    def cam_from_obj(self) -> np.ndarray: ...
+
+    @property
+    def registered(self) -> np.ndarray: ...
 
 
 @runtime_checkable
@@ -51,19 +74,43 @@ class SceneLike(Protocol):
     """A trained scene of K objects over T frames. Arrays: intrinsics (3, 3) at full size, cam_from_obj (K, T, 4, 4),
     registered (K, T), boxes (K, 2, 3): each object's content in its own frame (background: the near, bounded content)."""
 
-    intrinsics: np.ndarray
-    width: int
-    height: int
-    n_frames: int
-    fps: float
-    object_ids: tuple[int, ...]
-    names: tuple[str, ...]
-    cam_from_obj: np.ndarray
-    registered: np.ndarray
-    boxes: np.ndarray
+    @property
+    def intrinsics(self) -> np.ndarray: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def n_frames(self) -> int: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def object_ids(self) -> tuple[int, ...]: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def cam_from_obj(self) -> np.ndarray: ...
+
+    @property
+    def registered(self) -> np.ndarray: ...
+
+    @property
+    def boxes(self) -> np.ndarray: ...
 
     @property
     def fields(self) -> Sequence[Any]: ...
+
+    @property
+    def device(self) -> Any:
+        """Torch device that the fields are queried on."""
+        ...
 
     def render(
         self,

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.formats.placement import Placement
-from pipelines.meshing.mesh import Mesh
+from pipelines.meshing.mesh import Mesh, linear_rgb
 
 FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -37,10 +37,16 @@ class PinholeCamera:
     far: float
 
     @classmethod
-    def from_intrinsics(cls, intrinsics: Float[np.ndarray, "3 3"], width: int, height: int, near: float, far: float) -> Any:
+    def from_intrinsics(
+        cls, intrinsics: Float[np.ndarray, "3 3"], width: int, height: int, near: float, far: float
+    ) -> "PinholeCamera":
         yfov = 2 * np.arctan2(height / 2, intrinsics[1, 1])
         aspect = (width / intrinsics[0, 0]) / (height / intrinsics[1, 1])
         return cls(float(yfov), float(aspect), near, far)
+
+    def document(self) -> dict[str, Any]:
+        perspective = {"yfov": self.yfov_rad, "aspectRatio": self.aspect, "znear": self.near, "zfar": self.far}
+        return {"type": "perspective", "name": "filmed", "perspective": perspective}
 
 
 @dataclass
@@ -51,6 +57,10 @@ class _Buffer:
     size: int = 0
     views: list[dict[str, Any]] = field(default_factory=list)
     accessors: list[dict[str, Any]] = field(default_factory=list)
+
+    def copy(self) -> "_Buffer":
+        """To append to without changing the original; the bytes are shared."""
+        return _Buffer(list(self.parts), self.size, list(self.views), list(self.accessors))
 
     def add(self, values: np.ndarray, *, target: int | None = None, bounds: bool = False, normalized: bool = False) -> int:
         """Append an array; returns its accessor's index."""
@@ -82,9 +92,7 @@ class _Buffer:
 
 def linear_rgba16(rgb: UInt8[np.ndarray, "V 3"]) -> np.ndarray:
     """sRGB bytes to linear 16-bit RGBA, opaque."""
-    srgb = rgb / 255.0
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    rgba = np.concatenate([linear, np.ones((len(rgb), 1))], -1)
+    rgba = np.concatenate([linear_rgb(rgb), np.ones((len(rgb), 1))], -1)
     return np.round(rgba * 65535).astype(np.uint16)
 
 
@@ -122,54 +130,56 @@ def _animation(buffer: _Buffer, placement: Placement, node_of_column: dict[int, 
     return {"name": "clip", "samplers": samplers, "channels": channels}
 
 
+def _object_node(name: str, placement: Placement, column: int, *, mesh: int) -> dict[str, Any]:
+    """At rest, an object stands where it first appears."""
+    first = int(np.argmax(placement.visible[column]))
+    place = placement.translation[column, first], placement.quaternion[column, first]
+    return _node(name, *place, scale=[float(placement.scale[column])] * 3, mesh=mesh)
+
+
 def _node(name: str, translation: np.ndarray, quaternion: np.ndarray, **more: Any) -> dict[str, Any]:
     return {"name": name, "translation": translation.tolist(), "rotation": quaternion.tolist(), **more}
 
 
-def scene_glb(
-    meshes: Sequence[Mesh],
-    names: Sequence[str],
-    placement: Placement,
-    camera: PinholeCamera,
-    *,
-    unlit: bool = True,
-    extras: dict[str, Any] | None = None,
-) -> bytes:
-    """One sampled scene over the whole clip. Objects with an empty mesh have no node."""
-    buffer = _Buffer()
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": "osn", "extras": extras or {}},
-        "scene": 0,
-        "materials": [_material(unlit)],
-        "cameras": [
-            {
-                "type": "perspective",
-                "name": "filmed",
-                "perspective": {
-                    "yfov": camera.yfov_rad,
-                    "aspectRatio": camera.aspect,
-                    "znear": camera.near,
-                    "zfar": camera.far,
-                },
-            }
-        ],
-    }
-    nodes, parts = [], []
-    node_of_column: dict[int, int] = {}
-    for column, (mesh, name) in enumerate(zip(meshes, names, strict=True)):
-        if len(mesh.faces) == 0:
-            continue
-        parts.append({"name": name, "primitives": [_primitive(buffer, mesh)]})
-        node_of_column[column] = len(nodes)
-        place = placement.translation[column, 0], placement.quaternion[column, 0]
-        nodes.append(_node(name, *place, scale=[float(placement.scale[column])] * 3, mesh=len(parts) - 1))
-    nodes.append(_node("filmed camera", placement.camera_translation[0], placement.camera_quaternion[0], camera=0))
-    document |= {"nodes": nodes, "scenes": [{"name": "scene", "nodes": list(range(len(nodes)))}]}
-    if parts:
-        document["meshes"] = parts
-    if len(placement.times_s) > 1:
-        document["animations"] = [_animation(buffer, placement, node_of_column, len(nodes) - 1)]
-    return _packed(document, buffer, unlit=unlit)
+@dataclass(frozen=True)
+class SceneAsset:
+    """What all samples of a scene share: meshes, as packed buffers. Objects with an empty mesh have no node."""
+
+    names: tuple[str, ...]
+    buffer: _Buffer
+    primitives: dict[int, dict[str, Any]]
+    """Per column."""
+    unlit: bool
+
+    @classmethod
+    def build(cls, meshes: Sequence[Mesh], names: Sequence[str], *, unlit: bool = True) -> "SceneAsset":
+        buffer = _Buffer()
+        primitives = {column: _primitive(buffer, mesh) for column, mesh in enumerate(meshes) if len(mesh.faces) > 0}
+        return cls(tuple(names), buffer, primitives, unlit)
+
+    def glb(self, placement: Placement, camera: PinholeCamera, *, extras: dict[str, Any] | None = None) -> bytes:
+        """One sampled scene over the whole clip."""
+        buffer = self.buffer.copy()
+        nodes: list[dict[str, Any]] = []
+        parts: list[dict[str, Any]] = []
+        node_of_column: dict[int, int] = {}
+        for column, primitive in self.primitives.items():
+            node_of_column[column] = len(nodes)
+            parts.append({"name": self.names[column], "primitives": [primitive]})
+            nodes.append(_object_node(self.names[column], placement, column, mesh=len(parts) - 1))
+        nodes.append(_node("filmed camera", placement.camera_translation[0], placement.camera_quaternion[0], camera=0))
+        document: dict[str, Any] = {
+            "asset": {"version": "2.0", "generator": "osn", "extras": extras or {}},
+            "scene": 0,
+            "scenes": [{"name": "scene", "nodes": list(range(len(nodes)))}],
+            "nodes": nodes,
+            "cameras": [camera.document()],
+        }
+        if parts:
+            document |= {"meshes": parts, "materials": [_material(self.unlit)]}
+        if len(placement.times_s) > 1:
+            document["animations"] = [_animation(buffer, placement, node_of_column, len(nodes) - 1)]
+        return _packed(document, buffer)
 
 
 def mesh_glb(mesh: Mesh, name: str, *, unlit: bool = True) -> bytes:
@@ -183,7 +193,7 @@ def mesh_glb(mesh: Mesh, name: str, *, unlit: bool = True) -> bytes:
         "meshes": [{"name": name, "primitives": [_primitive(buffer, mesh)]}],
         "materials": [_material(unlit)],
     }
-    return _packed(document, buffer, unlit=unlit)
+    return _packed(document, buffer)
 
 
 def _material(unlit: bool) -> dict[str, Any]:
@@ -195,13 +205,10 @@ def _material(unlit: bool) -> dict[str, Any]:
     return material | ({"extensions": {"KHR_materials_unlit": {}}} if unlit else {})
 
 
-def _packed(document: dict[str, Any], buffer: _Buffer, *, unlit: bool) -> bytes:
+def _packed(document: dict[str, Any], buffer: _Buffer) -> bytes:
     """Header, JSON chunk padded with spaces, binary chunk padded with zeros (specification, "GLB File Format")."""
-    if unlit:
+    if any("extensions" in material for material in document.get("materials", [])):
         document["extensionsUsed"] = ["KHR_materials_unlit"]
-    if "meshes" not in document:
-        del document["materials"]
-        document.pop("extensionsUsed", None)
     binary = b"".join(buffer.parts)
     if binary:
         document |= {"buffers": [{"byteLength": len(binary)}], "bufferViews": buffer.views, "accessors": buffer.accessors}

@@ -11,6 +11,7 @@ The only place where axes and units are converted for glTF and USD:
 Objects keep their own frames and units: vertices are exported as they are, and the object's node scales by `s_k unit`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,30 @@ class Placement:
     """False where the object or the camera did not register: its pose there is that of the nearest registered frame."""
     camera_translation: Float[np.ndarray, "T 3"]
     camera_quaternion: Float[np.ndarray, "T 4"]
+
+    def rotation(self, column: int, t: int) -> Float[np.ndarray, "3 3"]:
+        """Rotation from an object's frame to the exported world."""
+        from scipy.spatial.transform import Rotation
+
+        return Rotation.from_quat(self.quaternion[column, t]).as_matrix()
+
+    def in_camera(self, points: Float[np.ndarray, "N 3"], column: int, t: int) -> Float[np.ndarray, "N 3"]:
+        """Points of an object in the camera's (OpenGL) axes, as a program that reads the file computes them."""
+        from scipy.spatial.transform import Rotation
+
+        in_world = self.scale[column] * (points @ self.rotation(column, t).T) + self.translation[column, t]
+        return Rotation.from_quat(self.camera_quaternion[t]).inv().apply(in_world - self.camera_translation[t])
+
+    def depth_range(self, vertices: Sequence[Float[np.ndarray, "_ 3"]]) -> tuple[float, float]:
+        """Nearest and farthest content before the camera at any time, from a sparse look at the vertices."""
+        nearest, farthest = np.inf, 0.0
+        for column, points in enumerate(vertices):
+            sparse = points[:: max(len(points) // 500, 1)].astype(float)
+            for t in np.flatnonzero(self.visible[column]):
+                z = -self.in_camera(sparse, column, int(t))[:, 2]
+                z = z[z > 0]
+                nearest, farthest = min(nearest, float(z.min(initial=np.inf))), max(farthest, float(z.max(initial=0.0)))
+        return (nearest, farthest) if 0 < nearest < farthest else (0.1, 100.0)
 
 
 def upright_from_world(cam_from_world: Float[np.ndarray, "T 4 4"]) -> Float[np.ndarray, "3 3"]:

@@ -1,5 +1,7 @@
 """A closed surface from the density of an object's field (marching cubes, Lorensen and Cline, SIGGRAPH 1987)."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -10,7 +12,7 @@ from pipelines.scenery import FieldLike
 QUERY_POINTS = 1 << 17
 
 
-def density_on(field: FieldLike, points: Float[np.ndarray, "N 3"], device: str) -> Float[np.ndarray, "N"]:
+def density_on(field: FieldLike, points: Float[np.ndarray, "N 3"], device: Any) -> Float[np.ndarray, "N"]:
     """Density at points of the object's frame, per own unit, queried in chunks."""
     import torch
 
@@ -25,7 +27,7 @@ def density_on(field: FieldLike, points: Float[np.ndarray, "N 3"], device: str) 
 
 
 def density_surface(
-    field: FieldLike, grid: Grid, allowed: Bool[np.ndarray, "X Y Z"], *, half_opaque_cells: float, device: str
+    field: FieldLike, grid: Grid, allowed: Bool[np.ndarray, "X Y Z"], *, half_opaque_cells: float, device: Any
 ) -> Mesh:
     """Surface of one object within the allowed nodes, closed.
 

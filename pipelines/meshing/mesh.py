@@ -5,7 +5,6 @@ Vertices are in the object's own frame and unit. Faces are counter-clockwise see
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -23,18 +22,18 @@ class Mesh:
     rgb: UInt8[np.ndarray, "V 3"]
 
     @classmethod
-    def build(cls, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Self:
+    def build(cls, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> "Mesh":
         """Mesh with normals from its triangles, grey."""
         kept, faces = _without_degenerate(vertices, faces)
         vertices = vertices[kept].astype(np.float32)
         return cls(vertices, faces, vertex_normals(vertices, faces), np.full(vertices.shape, 128, np.uint8))
 
     @classmethod
-    def empty(cls) -> Self:
+    def empty(cls) -> "Mesh":
         return cls.build(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "Mesh":
         return cls(**read_arrays(folder / "mesh.npz"))
 
     def save(self, folder: Path) -> None:
@@ -72,6 +71,12 @@ def vertex_normals(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F
         np.add.at(normals, faces[:, corner], per_face / size)
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), [0.0, 0.0, 1.0]).astype(np.float32)
+
+
+def linear_rgb(rgb: UInt8[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    """sRGB bytes to linear light in [0, 1] (IEC 61966-2-1), which glTF and USD want at vertices."""
+    srgb = rgb / 255.0
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def component_of_vertex(mesh: Mesh) -> Int[np.ndarray, "V"]:

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import assert_never
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 
-from pipelines.artifacts import BACKGROUND, Labels, Video
+from pipelines.artifacts import BACKGROUND, UNKNOWN, Labels, Video
+from pipelines.geometry import pixel_centres
 from pipelines.meshing.density import density_surface
 from pipelines.meshing.fusion import Grid, fused_surface
 from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_components
@@ -35,22 +38,35 @@ class MeshConfig(StageConfig):
 
     objects: Surface = Surface.FUSION
     background: Surface = Surface.FUSION
-    object_cells: int = Field(128, ge=16, le=1024)
-    background_cells: int = Field(192, ge=16, le=1024)
-    max_faces: int = Field(20_000, ge=16)
-    background_max_faces: int = Field(150_000, ge=16)
-    max_views: int = Field(48, ge=1)
+    object_cells: int = Field(default=128, ge=16, le=1024)
+    background_cells: int = Field(default=192, ge=16, le=1024)
+    max_faces: int = Field(default=20_000, ge=16)
+    background_max_faces: int = Field(default=150_000, ge=16)
+    max_views: int = Field(default=48, ge=1)
     """Frames whose depth and masks are used, evenly spread over the clip."""
-    view_width_px: int = Field(384, ge=16)
-    min_opacity: float = Field(0.5, gt=0, lt=1)
-    min_support_share: float = Field(0.3, ge=0, le=1)
+    view_width_px: int = Field(default=384, ge=16)
+    min_opacity: float = Field(default=0.5, gt=0, lt=1)
+    min_support_share: float = Field(default=0.3, ge=0, le=1)
     """A place counts as the object's where at least this share of the frames that can tell see its mask there."""
-    mask_margin_px: int = Field(1, ge=0)
-    min_component_share: float = Field(0.05, ge=0, le=1)
+    mask_margin_px: int = Field(default=1, ge=0)
+    min_component_share: float = Field(default=0.05, ge=0, le=1)
     """Connected parts of less area than this share of the largest one are floaters."""
-    truncation_cells: float = Field(3.0, gt=1)
-    half_opaque_cells: float = Field(1.0, gt=0)
-    smoothing_rounds: int = Field(4, ge=0)
+    truncation_cells: float = Field(default=3.0, gt=1)
+    half_opaque_cells: float = Field(default=1.0, gt=0)
+    smoothing_rounds: int = Field(default=4, ge=0)
+
+
+@dataclass(frozen=True)
+class MaskedMaps:
+    """Depth of each object alone beside finer masks (see `AloneMapsLike`)."""
+
+    depth: Float[np.ndarray, "T K h w"]
+    opacity: Float[np.ndarray, "T K h w"]
+    column: UInt8[np.ndarray, "T h w"]
+    frames: Int[np.ndarray, "T"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    cam_from_obj: Float[np.ndarray, "K T 4 4"]
+    registered: Bool[np.ndarray, "K T"]
 
 
 def viewed_frames(scene: SceneLike, max_views: int) -> list[int]:
@@ -60,18 +76,29 @@ def viewed_frames(scene: SceneLike, max_views: int) -> list[int]:
     return [int(t) for t in known[chosen]]
 
 
-def object_mesh(
-    config: MeshConfig, scene: SceneLike, column: int, maps: AloneMapsLike, video: Video, *, device: str = "cpu"
-) -> Mesh:
+def with_full_labels(maps: AloneMapsLike, scene: SceneLike, labels: Labels) -> AloneMapsLike:
+    """The maps with the masks at the best size there is (the scene itself keeps those of its training size)."""
+    height, width = maps.column.shape[1:]
+    column_of_label = np.full(256, UNKNOWN, np.uint8)
+    column_of_label[list(scene.object_ids)] = np.arange(len(scene.object_ids))
+    xy = pixel_centres(width, height) * [labels.maps.shape[2] / width, labels.maps.shape[1] / height]
+    x, y = xy[..., 0].astype(int), xy[..., 1].astype(int)
+    chosen = labels.maps[maps.frames][:, y, x]
+    return MaskedMaps(
+        maps.depth, maps.opacity, column_of_label[chosen], maps.frames, maps.intrinsics, maps.cam_from_obj, maps.registered
+    )
+
+
+def object_mesh(config: MeshConfig, scene: SceneLike, column: int, maps: AloneMapsLike, video: Video) -> Mesh:
     """Coloured mesh of one object in its own frame and unit; empty when nothing of it was seen."""
     views = ObjectViews.of_column(maps, column, min_opacity=config.min_opacity)
     is_background = column == BACKGROUND
-    mesh = _surface(config, scene, column, views, device)
+    mesh = _surface(config, scene, column, views)
     if not is_background:
         mesh = mesh.keep_vertices(_supported(config, mesh.vertices, views))
     mesh = without_small_components(mesh, config.min_component_share if not is_background else 0.001)
     mesh = decimate(smooth(mesh, config.smoothing_rounds), config.background_max_faces if is_background else config.max_faces)
-    return mesh.coloured(_colours(mesh, scene, column, views, video, device)) if len(mesh.faces) else mesh
+    return mesh.coloured(_colours(mesh, scene, column, views, video)) if len(mesh.faces) else mesh
 
 
 def _supported(config: MeshConfig, points: np.ndarray, views: ObjectViews) -> np.ndarray:
@@ -80,7 +107,7 @@ def _supported(config: MeshConfig, points: np.ndarray, views: ObjectViews) -> np
     return (on_object > 0) & (on_object >= config.min_support_share * (on_object + on_background))
 
 
-def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectViews, device: str) -> Mesh:
+def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectViews) -> Mesh:
     is_background = column == BACKGROUND
     cells = config.background_cells if is_background else config.object_cells
     match config.background if is_background else config.objects:
@@ -94,7 +121,7 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
                 grid,
                 allowed.reshape(grid.shape),
                 half_opaque_cells=config.half_opaque_cells,
-                device=device,
+                device=scene.device,
             )
         case Surface.FUSION:
             points = views.surface_points(2)
@@ -110,33 +137,31 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
             assert_never(unknown)
 
 
-def _colours(
-    mesh: Mesh, scene: SceneLike, column: int, views: ObjectViews, video: Video, device: str
-) -> UInt8[np.ndarray, "V 3"]:
+def _colours(mesh: Mesh, scene: SceneLike, column: int, views: ObjectViews, video: Video) -> UInt8[np.ndarray, "V 3"]:
     """From the frames that see a vertex; from the field, looked at along the normal, where none does."""
     size = float(np.linalg.norm(mesh.vertices.max(0) - mesh.vertices.min(0)))
     images = (video.frame(int(t)) for t in views.frames)
     seen_rgb, weight = vertex_colours(mesh.vertices, mesh.normals, views, images, tolerance=0.02 * size)
     unseen = weight == 0
     if unseen.any():
-        seen_rgb[unseen] = _field_colours(scene, column, mesh.vertices[unseen], -mesh.normals[unseen], device)
+        seen_rgb[unseen] = _field_colours(scene, column, mesh.vertices[unseen], -mesh.normals[unseen])
     return np.round(np.clip(seen_rgb, 0, 1) * 255).astype(np.uint8)
 
 
 def _field_colours(
-    scene: SceneLike, column: int, points: Float[np.ndarray, "N 3"], dirs: Float[np.ndarray, "N 3"], device: str
+    scene: SceneLike, column: int, points: Float[np.ndarray, "N 3"], dirs: Float[np.ndarray, "N 3"]
 ) -> np.ndarray:
     import torch
 
     with torch.no_grad():
         rgb = scene.fields[column].query(
-            torch.as_tensor(points, dtype=torch.float32, device=device),
-            torch.as_tensor(dirs, dtype=torch.float32, device=device),
+            torch.as_tensor(points, dtype=torch.float32, device=scene.device),
+            torch.as_tensor(dirs, dtype=torch.float32, device=scene.device),
         )[1]
     return rgb.float().cpu().numpy()
 
 
-def scene_fingerprint(scene: SceneLike, column: int, *, n_probes: int = 4096, device: str = "cpu") -> str:
+def scene_fingerprint(scene: SceneLike, column: int, *, n_probes: int = 4096) -> str:
     """Content key of one object of a trained scene: its geometry, and its field at fixed places of its box."""
     import torch
 
@@ -145,8 +170,8 @@ def scene_fingerprint(scene: SceneLike, column: int, *, n_probes: int = 4096, de
     dirs = np.tile([0.0, 0.0, 1.0], (n_probes, 1))
     with torch.no_grad():
         density, rgb = scene.fields[column].query(
-            torch.as_tensor(probes, dtype=torch.float32, device=device),
-            torch.as_tensor(dirs, dtype=torch.float32, device=device),
+            torch.as_tensor(probes, dtype=torch.float32, device=scene.device),
+            torch.as_tensor(dirs, dtype=torch.float32, device=scene.device),
         )
     content = hashlib.sha256()
     for values in (density, rgb):
@@ -157,7 +182,7 @@ def scene_fingerprint(scene: SceneLike, column: int, *, n_probes: int = 4096, de
 
 
 def scene_meshes(
-    config: MeshConfig, *, scene: SceneLike, labels: Labels, video: Video, context: StageContext, device: str = "cpu"
+    config: MeshConfig, *, scene: SceneLike, labels: Labels, video: Video, context: StageContext
 ) -> Sequence[Mesh]:
     """One mesh per column, made once and kept by content: another sample or another run finds them again."""
     seen = hashlib.sha256(np.ascontiguousarray(labels.maps).tobytes()).hexdigest()
@@ -166,14 +191,16 @@ def scene_meshes(
     with context.progress.task("meshes", len(scene.names)) as advance:
         for column, name in enumerate(scene.names):
 
-            def make(folder, column=column) -> None:
+            def make(folder: Path, column=column) -> None:
                 nonlocal maps
                 if maps is None:
                     frames = viewed_frames(scene, config.max_views)
-                    maps = scene.alone_maps(width=min(scene.width, config.view_width_px), frames=frames)
-                object_mesh(config, scene, column, maps, video, device=device).save(folder)
+                    maps = with_full_labels(
+                        scene.alone_maps(width=min(scene.width, config.view_width_px), frames=frames), scene, labels
+                    )
+                object_mesh(config, scene, column, maps, video).save(folder)
 
-            key = [MESHING_VERSION, config.model_dump(mode="json"), scene_fingerprint(scene, column, device=device), seen]
+            key = [MESHING_VERSION, config.model_dump(mode="json"), scene_fingerprint(scene, column), seen]
             meshes.append(Mesh.load(context.items.get(f"mesh_{scene.object_ids[column]:02d}", digest(key), make)))
             if len(meshes[-1].faces) == 0:
                 context.progress.note(f"{name}: no surface was found, it has no mesh")

@@ -154,8 +154,8 @@ def sampled(image: np.ndarray, xy_px: Float[np.ndarray, "N 2"]) -> np.ndarray:
     rows = -(-len(xy_px) // columns)
     folded = np.zeros((rows * columns, 2), np.float32)
     folded[: len(xy_px)] = xy_px - 0.5
-    folded = folded.reshape(rows, columns, 2)
     if rows == 0:
         return np.zeros((0, *image.shape[2:]), image.dtype)
-    found = cv2.remap(image, folded[..., 0], folded[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = folded[:, 0].reshape(rows, columns), folded[:, 1].reshape(rows, columns)
+    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return found.reshape(-1, *image.shape[2:])[: len(xy_px)]

@@ -7,7 +7,9 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from pipelines.artifacts import UNKNOWN, Labels, Samples, Video
 from pipelines.geometry import (
     invert,
     pixel_centres,
@@ -17,7 +19,7 @@ from pipelines.geometry import (
     viewed_cam_from_obj,
 )
 
-DENSITY_INSIDE = 2000.0
+DENSITY_INSIDE, EDGE = 300.0, 0.004
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class AnalyticField:
 
     def query(self, points: torch.Tensor, dirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         where = points.detach().cpu().numpy().astype(float)
-        density = DENSITY_INSIDE / (1.0 + np.exp(np.clip(self.shape.signed_distance(where) / 0.01, -50, 50)))
+        density = DENSITY_INSIDE / (1.0 + np.exp(np.clip(self.shape.signed_distance(where) / EDGE, -50, 50)))
         return torch.as_tensor(density, dtype=torch.float32), torch.as_tensor(painted(where), dtype=torch.float32)
 
 
@@ -100,6 +102,7 @@ class ToyScene:
     width: int = 128
     height: int = 96
     fps: float = 10.0
+    device: str = "cpu"
     object_ids: tuple[int, ...] = (0, 1, 3)
     names: tuple[str, ...] = ("background", "ball", "box")
     shapes: tuple[Ball | Box, ...] = (Box((3.0, 2.0, 4.0), inside=True), Ball(0.5), Box((0.4, 0.5, 0.3)))
@@ -145,6 +148,7 @@ class ToyScene:
         nearest = depth.min(0)
         label = np.array(self.object_ids, np.uint8)[column]
         opacity = np.isfinite(nearest).astype(np.float32)
+        label[~np.isfinite(nearest)], nearest[~np.isfinite(nearest)] = UNKNOWN, 0.0
         return ToyView(rgb.astype(np.float32), nearest.astype(np.float32), label, opacity)
 
     def alone_maps(self, *, width: int, frames: Sequence[int]) -> ToyAloneMaps:
@@ -190,3 +194,30 @@ def make_toy_scene(n_frames: int = 8) -> ToyScene:
 @pytest.fixture(scope="session")
 def toy_scene() -> ToyScene:
     return make_toy_scene()
+
+
+@pytest.fixture(scope="session")
+def toy_video(toy_scene, tmp_path_factory) -> Video:
+    """The toy scene's filmed frames."""
+    video = Video(
+        tmp_path_factory.mktemp("frames"), toy_scene.width, toy_scene.height, toy_scene.n_frames, toy_scene.fps, "toy"
+    )
+    for t in range(toy_scene.n_frames):
+        rgb = toy_scene.render(t=t, scale=np.ones(3)).rgb
+        Image.fromarray(np.round(rgb * 255).astype(np.uint8)).save(video.path(t))
+    video.save()
+    return video
+
+
+@pytest.fixture(scope="session")
+def toy_labels(toy_scene) -> Labels:
+    """True label maps; object 2 is named but never seen (it failed), so labels and columns differ."""
+    maps = np.stack([toy_scene.render(t=t, scale=np.ones(3)).label for t in range(toy_scene.n_frames)])
+    return Labels(maps, ("background", "ball", "lost", "box"))
+
+
+@pytest.fixture(scope="session")
+def toy_samples(toy_scene) -> Samples:
+    """Five combinations, of which the fourth has the highest score."""
+    log_scale = np.array([[0.0, 0.0, 0.0], [0.0, -0.3, 0.1], [0.0, 0.1, -0.2], [0.0, -0.1, -0.1], [0.0, 0.05, 0.02]])
+    return Samples(log_scale, np.array([0.9, 0.8, 0.7, 0.95, 0.6]), np.array(toy_scene.object_ids))

@@ -1,0 +1,260 @@
+"""Sampled scenes as files for other programs (DESIGN section 7): meshes, animated glTF, USD, cameras, depth, masks, points.
+
+Meshes are made once per trained scene and shared by all samples: only scales and translations differ between samples.
+Axes and units are converted in `pipelines.formats`; a known real length (`metric`) fixes the unit of glTF and USD files.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.artifacts import Labels, Samples, Sfm, Video, write_json
+from pipelines.choice import ChosenScene, choose_scenes
+from pipelines.errors import UsageError
+from pipelines.formats.mesh_files import MeshFormat
+from pipelines.meshing.surfaces import MeshConfig
+from pipelines.scenery import SceneLike
+from pipelines.stage import StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from pipelines.formats.placement import Placement
+    from pipelines.meshing.mesh import Mesh
+
+NEAR_SHARE, FAR_FACTOR = 0.1, 4.0
+"""Clipping planes of the exported camera, relative to the nearest and farthest content."""
+
+
+class ExportConfig(StageConfig):
+    """What to write. Nothing chosen means meshes and animated GLB."""
+
+    mesh: bool = False
+    glb: bool = False
+    usd: bool = False
+    colmap: bool = False
+    nerfstudio: bool = False
+    depth: bool = False
+    masks: bool = False
+    points: bool = False
+    sample: str = "best"
+    """Which scenes, for the outputs that depend on scales: see `pipelines.choice`."""
+    mesh_format: MeshFormat = MeshFormat.PLY
+    metric: str | None = None
+    """A known real length, such as "object 2 height = 0.3 m"."""
+    unlit: bool = True
+    """GLB materials without shading: the colours already contain the light of the video."""
+    meshing: MeshConfig = MeshConfig()
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Names of the chosen outputs."""
+        kinds = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
+        return frozenset(kind for kind in kinds if getattr(self, kind)) or frozenset({"mesh", "glb"})
+
+
+@dataclass
+class _Job:
+    """Everything that the writers share; meshes are made when the first writer asks."""
+
+    config: ExportConfig
+    video: Video
+    labels: Labels
+    sfm: Sfm
+    scene: SceneLike
+    samples: Samples
+    context: StageContext
+    written: list[Path] = field(default_factory=list)
+
+    @cached_property
+    def chosen(self) -> list[ChosenScene]:
+        return choose_scenes(self.config.sample, self.samples)
+
+    @cached_property
+    def meshes(self) -> "Sequence[Mesh]":
+        from pipelines.meshing.surfaces import scene_meshes
+
+        return scene_meshes(self.config.meshing, scene=self.scene, labels=self.labels, video=self.video, context=self.context)
+
+    def folder(self, name: str) -> Path:
+        path = self.context.out / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def metres_per_unit(self, chosen: ChosenScene) -> float | None:
+        """Length of one world unit under a sample, None where no real length is known."""
+        if self.config.metric is None:
+            return None
+        from pipelines.formats.metric import KnownSize
+
+        known = KnownSize.parse(self.config.metric, self.scene.object_ids, self.scene.names)
+        column = known.column
+        t = int(np.argmax(self.scene.registered[0] & self.scene.registered[column]))
+        upright = self.placement_of(chosen.scale, 1.0).rotation(column, t)
+        return known.metres_per_unit(self.meshes[column].vertices, float(chosen.scale[column]), upright)
+
+    def placement_of(self, scale: np.ndarray, unit: float) -> "Placement":
+        from pipelines.formats.placement import place
+
+        return place(self.scene, scale, unit=unit)
+
+
+def export(
+    config: ExportConfig,
+    *,
+    video: Video,
+    labels: Labels,
+    sfm: Sfm,
+    scene: SceneLike,
+    samples: Samples,
+    context: StageContext,
+) -> list[Path]:
+    """Write the chosen outputs into `context.out`; returns the main file or folder of each.
+
+    Raises UsageError for a sample or metric that cannot be honoured, MissingDependencyError for USD without usd-core,
+    ReconstructionError when outputs need a sample and there is none.
+    """
+    job = _Job(config, video, labels, sfm, scene, samples, context)
+    writers: dict[str, Callable[[_Job], None]] = {
+        "mesh": _write_meshes,
+        "glb": _write_glb,
+        "usd": _write_usd,
+        "colmap": _write_colmap,
+        "nerfstudio": _write_nerfstudio,
+        "depth": _write_depth,
+        "masks": _write_masks,
+        "points": _write_points,
+    }
+    if config.metric is not None and not config.wanted & {"glb", "usd"}:
+        raise UsageError("--metric fixes the unit of GLB and USD files: add --glb or --usd")
+    for kind, write in writers.items():
+        if kind in config.wanted:
+            write(job)
+    return job.written
+
+
+def file_name(label: int, name: str) -> str:
+    """`02_crate` for an object of that label and name, safe on every file system."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+    return f"{label:02d}_{safe}"
+
+
+def _write_meshes(job: _Job) -> None:
+    from pipelines.formats.mesh_files import write_mesh
+
+    folder = job.folder("meshes")
+    for mesh, label, name in zip(job.meshes, job.scene.object_ids, job.scene.names, strict=True):
+        if len(mesh.faces) > 0:
+            path = folder / f"{file_name(label, name)}.{job.config.mesh_format}"
+            write_mesh(path, mesh, job.config.mesh_format)
+            job.written.append(path)
+
+
+def _describe(job: _Job, chosen: ChosenScene, metres_per_unit: float | None) -> dict[str, object]:
+    return {
+        "sample": chosen.index,
+        "score": chosen.score,
+        "scales": {name: float(s) for name, s in zip(job.scene.names, chosen.scale, strict=True)},
+        "metres_per_world_unit": metres_per_unit,
+    }
+
+
+def _write_glb(job: _Job) -> None:
+    from pipelines.formats.gltf import PinholeCamera, SceneAsset
+
+    folder = job.folder("glb")
+    names = [file_name(k, name) for k, name in zip(job.scene.object_ids, job.scene.names, strict=True)]
+    asset = SceneAsset.build(job.meshes, names, unlit=job.config.unlit)
+    with job.context.progress.task("glb", len(job.chosen)) as advance:
+        for chosen in job.chosen:
+            metres = job.metres_per_unit(chosen)
+            placement = job.placement_of(chosen.scale, metres or 1.0)
+            near, far = placement.depth_range([mesh.vertices for mesh in job.meshes])
+            camera = PinholeCamera.from_intrinsics(
+                job.scene.intrinsics, job.scene.width, job.scene.height, NEAR_SHARE * near, FAR_FACTOR * far
+            )
+            path = folder / f"{chosen.name}.glb"
+            path.write_bytes(asset.glb(placement, camera, extras=_describe(job, chosen, metres)))
+            job.written.append(path)
+            advance(1)
+
+
+def _write_usd(job: _Job) -> None:
+    from pipelines.formats.usd import write_usd
+
+    metres = {chosen.name: job.metres_per_unit(chosen) for chosen in job.chosen}
+    placements = {chosen.name: job.placement_of(chosen.scale, metres[chosen.name] or 1.0) for chosen in job.chosen}
+    path = job.folder("usd") / "scenes.usdc"
+    write_usd(
+        path,
+        meshes=job.meshes,
+        names=job.scene.names,
+        placements=placements,
+        intrinsics=job.scene.intrinsics,
+        width=job.scene.width,
+        height=job.scene.height,
+        fps=job.scene.fps,
+        metres_per_unit=1.0,
+    )
+    described = {chosen.name: _describe(job, chosen, metres[chosen.name]) for chosen in job.chosen}
+    write_json(path.with_name("scenes.json"), described)
+    job.written.append(path)
+
+
+def _write_colmap(job: _Job) -> None:
+    from pipelines.formats.colmap import write_model
+
+    folder = job.folder("colmap")
+    for model, name in zip(job.sfm.objects, job.labels.names, strict=True):
+        if model.usable:
+            path = folder / file_name(model.object_id, name)
+            write_model(path, model, job.sfm.intrinsics, job.sfm.width, job.sfm.height)
+            job.written.append(path)
+
+
+def _write_nerfstudio(job: _Job) -> None:
+    from pipelines.formats.nerfstudio import write_nerfstudio
+
+    path = write_nerfstudio(
+        job.folder("nerfstudio"),
+        intrinsics=job.scene.intrinsics,
+        cam_from_world=job.scene.cam_from_obj[0],
+        registered=job.scene.registered[0],
+        video=job.video,
+        labels=job.labels,
+    )
+    job.written.append(path)
+
+
+def _write_depth(job: _Job) -> None:
+    from pipelines.formats.depth import write_depth
+
+    frames = [int(t) for t in np.flatnonzero(job.scene.registered[0])]
+    with job.context.progress.task("depth", len(frames) * len(job.chosen)) as advance:
+        for chosen in job.chosen:
+            depths = []
+            for t in frames:
+                view = job.scene.render(t=t, scale=chosen.scale)
+                depths.append((t, np.where(view.opacity > 0.5, view.depth, np.inf).astype(np.float32)))
+                advance(1)
+            folder = job.folder(f"depth/{chosen.name}")
+            write_depth(folder, depths)
+            job.written.append(folder)
+
+
+def _write_masks(job: _Job) -> None:
+    job.labels.save(job.folder("masks"))
+    job.written.append(job.context.out / "masks")
+
+
+def _write_points(job: _Job) -> None:
+    from pipelines.formats.mesh_files import write_points
+
+    folder = job.folder("points")
+    for model, name in zip(job.sfm.objects, job.labels.names, strict=True):
+        if model.usable:
+            path = folder / f"{file_name(model.object_id, name)}.ply"
+            write_points(path, model.points, model.point_rgb)
+            job.written.append(path)

@@ -1,0 +1,222 @@
+"""The export stage: which files are written, what is in them, and how sizes, samples and errors are treated."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.artifacts import ObjectModel, Sfm, SfmStatus
+from pipelines.errors import ReconstructionError, UsageError
+from pipelines.export import ExportConfig, export
+from pipelines.formats.gltf import read_glb
+from pipelines.formats.metric import KnownSize
+from pipelines.formats.nerfstudio import camera_of
+from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
+from pipelines.meshing.surfaces import MeshConfig
+from pipelines.stage import ItemCache, StageContext
+
+MESHING = MeshConfig(object_cells=40, background_cells=32, max_faces=3000, background_max_faces=5000, view_width_px=128)
+
+
+def known_object(toy_scene, label: int, column: int) -> ObjectModel:
+    """SfM of one object as if it had gone perfectly: 30 points seen in every frame."""
+    points = np.random.default_rng(label).uniform(-0.3, 0.3, (30, 3)) + ([0, 0, 2.0] if label == 0 else [0, 0, 0])
+    n_frames = toy_scene.n_frames
+    cam_from_obj = toy_scene.cam_from_obj[column]
+    xy_px = project(toy_scene.intrinsics, transform(cam_from_obj, np.tile(points, (n_frames, 1, 1))))
+    return ObjectModel(
+        object_id=label,
+        status=SfmStatus.OK,
+        reason="",
+        registered=toy_scene.registered[column],
+        cam_from_obj=cam_from_obj,
+        points=points,
+        point_error_px=np.zeros(30),
+        point_rgb=np.full((30, 3), 100, np.uint8),
+        obs_point=np.tile(np.arange(30), n_frames),
+        obs_frame=np.repeat(np.arange(n_frames), 30),
+        obs_xy_px=xy_px.reshape(-1, 2),
+    )
+
+
+@pytest.fixture(scope="module")
+def toy_sfm(toy_scene) -> Sfm:
+    lost = ObjectModel.failed(2, SfmStatus.NO_TRACKS, "too few tracks", toy_scene.n_frames)
+    models = (known_object(toy_scene, 0, 0), known_object(toy_scene, 1, 1), lost, known_object(toy_scene, 3, 2))
+    return Sfm(toy_scene.intrinsics, toy_scene.width, toy_scene.height, models)
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory) -> ItemCache:
+    return ItemCache(tmp_path_factory.mktemp("items"))
+
+
+@pytest.fixture
+def exported(toy_scene, toy_video, toy_labels, toy_samples, toy_sfm, items, tmp_path):
+    """Runs an export; returns its folder and what it says it wrote."""
+
+    def run(samples=toy_samples, **options):
+        config = ExportConfig(meshing=MESHING, **options)
+        written = export(
+            config,
+            video=toy_video,
+            labels=toy_labels,
+            sfm=toy_sfm,
+            scene=toy_scene,
+            samples=samples,
+            context=StageContext(tmp_path, items),
+        )
+        assert all(path.exists() for path in written)
+        return tmp_path, written
+
+    return run
+
+
+@pytest.mark.parametrize("mesh_format", ["ply", "obj", "glb"])
+def test_one_mesh_per_object_with_colours_and_normals(exported, mesh_format):
+    import trimesh
+
+    folder, written = exported(mesh=True, mesh_format=mesh_format)
+    names = [f"{name}.{mesh_format}" for name in ("00_background", "01_ball", "03_box")]
+    assert [path.relative_to(folder).as_posix() for path in written] == [f"meshes/{name}" for name in names]
+    ball = trimesh.load(written[1], force="mesh", process=False)
+    assert len(ball.faces) > 500
+    assert np.allclose(np.linalg.norm(ball.vertices, axis=1), 0.5, atol=0.05)
+    if mesh_format != "glb":  # trimesh drops vertex colours beside a material; the GLB's own test looks at them
+        assert np.ptp(np.asarray(ball.visual.vertex_colors)[:, :3].astype(float), axis=0).max() > 50
+    assert np.mean(np.sum(ball.vertex_normals * ball.vertices, axis=1) > 0.4) > 0.9
+
+
+def test_glb_per_chosen_sample_says_which_scene_it_is(exported, toy_samples):
+    _, written = exported(glb=True, sample="0,3")
+    assert [path.name for path in written] == ["sample_0000.glb", "sample_0003.glb"]
+    extras = read_glb(written[1])[0]["asset"]["extras"]
+    assert extras["sample"] == 3
+    assert extras["scales"] == pytest.approx({"background": 1.0, "ball": np.exp(-0.1), "box": np.exp(-0.1)})
+
+
+def test_nothing_chosen_means_meshes_and_the_best_sample_as_glb(exported):
+    _, written = exported()
+    assert [path.name for path in written] == ["00_background.ply", "01_ball.ply", "03_box.ply", "sample_0003.glb"]
+
+
+def test_a_known_height_fixes_the_unit_of_the_whole_scene(exported):
+    """The ball has diameter 1 in its own unit; under scales 0.5 it is 0.5 world units high."""
+    _, (path,) = exported(glb=True, sample="scales:0.5,1.2", metric="object 1 height = 30 cm")
+    document, _ = read_glb(path)
+    assert document["asset"]["extras"]["metres_per_world_unit"] == pytest.approx(0.6, rel=0.08)
+    scales = [node["scale"][0] for node in document["nodes"][:3]]
+    assert scales[1] / scales[0] == pytest.approx(0.5)
+    assert scales[0] == pytest.approx(0.6, rel=0.08)
+
+
+def test_the_sizes_of_a_known_box():
+    corners = np.array([[x, y, z] for x in (0, 2) for y in (0, 3) for z in (0, 1.0)])
+    ids, names = (0, 1, 3), ("background", "ball", "my box")
+    for text, expected in (
+        ("my box length = 6 m", 6 / 3 / 2),
+        ("object 3 width = 400 cm", 4 / 2 / 2),
+        ("object 3 height=1ft", 0.3048 / 3 / 2),
+    ):
+        known = KnownSize.parse(text, ids, names)
+        assert known.column == 2
+        assert known.metres_per_unit(corners, 2.0, np.eye(3)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("about 3 m", "is not understood"),
+        ("object 1 height = 3 yards", "is not understood"),
+        ("object 1 height = -3 m", "no positive length"),
+        ("object 1 height = 1e m", "no positive length"),
+        ("object 2 height = 3 m", "not in the scene.*object 1 .ball., object 3 .box."),
+        ("object 0 height = 3 m", "not in the scene"),
+        ("cup height = 3 m", "not in the scene"),
+    ],
+)
+def test_metric_that_cannot_be_honoured(text, message):
+    with pytest.raises(UsageError, match=message):
+        KnownSize.parse(text, (0, 1, 3), ("background", "ball", "box"))
+
+
+def test_metric_needs_an_output_that_has_a_unit(exported):
+    with pytest.raises(UsageError, match="add --glb or --usd"):
+        exported(mesh=True, metric="object 1 height = 1 m")
+
+
+def test_transforms_json_gives_the_rays_of_the_filming_camera_again(exported, toy_scene):
+    _, (path,) = exported(nerfstudio=True)
+    document = json.loads(path.read_text())
+    xy_px = pixel_centres(toy_scene.width, toy_scene.height)[::31, ::17].reshape(-1, 2)
+    assert len(document["frames"]) == toy_scene.n_frames
+    for t, frame in enumerate(document["frames"]):
+        intrinsics, cam_from_world = camera_of(document, t)
+        expected = toy_scene.cam_from_obj[0, t]
+        assert np.allclose(cam_from_world, expected)
+        directions = ray_directions(intrinsics, xy_px) @ invert(cam_from_world)[:3, :3].T
+        assert np.allclose(directions, ray_directions(toy_scene.intrinsics, xy_px) @ invert(expected)[:3, :3].T)
+        assert (path.parent / frame["file_path"]).is_file()
+        # OpenGL: the camera looks along its own -z.
+        assert np.allclose(np.array(frame["transform_matrix"])[:3, 2], -expected[2, :3])
+
+
+def test_depth_images_hold_the_filmed_depth(exported, toy_scene, toy_samples):
+    import cv2
+
+    folder, _ = exported(depth=True, sample="0")
+    described = json.loads((folder / "depth/sample_0000/depth.json").read_text())
+    expected = toy_scene.render(t=2, scale=toy_samples.scale[0]).depth
+    png = cv2.imread(str(folder / "depth/sample_0000/000002.png"), cv2.IMREAD_UNCHANGED)
+    assert png.dtype == np.uint16
+    assert np.allclose(png * described["world_units_per_step"], expected, atol=2 * described["world_units_per_step"])
+    assert np.array_equal(np.load(folder / "depth/sample_0000/000002.npy"), expected)
+
+
+def test_points_and_masks(exported, toy_labels):
+    import trimesh
+
+    from pipelines.artifacts import Labels
+
+    folder, _ = exported(points=True, masks=True)
+    assert sorted(path.name for path in (folder / "points").iterdir()) == ["00_background.ply", "01_ball.ply", "03_box.ply"]
+    cloud = trimesh.load(folder / "points" / "01_ball.ply")
+    assert np.allclose(cloud.vertices, np.random.default_rng(1).uniform(-0.3, 0.3, (30, 3)), atol=1e-6)
+    assert np.array_equal(Labels.load(folder / "masks").maps, toy_labels.maps)
+
+
+def test_no_samples_is_an_outcome_not_a_crash(exported, toy_samples):
+    import dataclasses
+
+    empty = dataclasses.replace(toy_samples, log_scale=np.zeros((0, 3)), score=np.zeros(0))
+    with pytest.raises(ReconstructionError, match="no sampled scenes"):
+        exported(samples=empty, glb=True)
+    _, written = exported(samples=empty, mesh=True)
+    assert len(written) == 3
+
+
+def test_usd_variants_place_objects_as_the_glb_does(exported, toy_scene, toy_samples):
+    Usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
+    from pxr import UsdGeom
+
+    _, (path,) = exported(usd=True, sample="diverse:2")
+    stage = Usd.Stage.Open(str(path))
+    assert UsdGeom.GetStageUpAxis(stage) == "Y"
+    assert UsdGeom.GetStageMetersPerUnit(stage) == 1.0
+    assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (10.0, 7.0)
+    variants = stage.GetDefaultPrim().GetVariantSets().GetVariantSet("sample")
+    assert variants.GetVariantNames() == ["sample_0000", "sample_0001"]
+    for index, name in enumerate(variants.GetVariantNames()):
+        variants.SetVariantSelection(name)
+        scale = toy_samples.scale[index]
+        for t in (0, 5):
+            camera = UsdGeom.Camera(stage.GetPrimAtPath("/scene/filmed_camera")).GetCamera(t)
+            view = np.array(camera.frustum.ComputeViewMatrix()) @ np.array(camera.frustum.ComputeProjectionMatrix())
+            for column, prim in ((1, "object_01_ball"), (2, "object_02_box")):
+                node = UsdGeom.Xformable(stage.GetPrimAtPath(f"/scene/{prim}")).ComputeLocalToWorldTransform(t)
+                assert np.linalg.norm(np.array(node)[0, :3]) == pytest.approx(scale[column])
+                points = np.array(UsdGeom.Mesh(stage.GetPrimAtPath(f"/scene/{prim}/mesh")).GetPointsAttr().Get())[::50]
+                clip = np.concatenate([points, np.ones((len(points), 1))], 1) @ np.array(node) @ view
+                found = (clip[:, :2] / clip[:, 3:] * [1, -1] + 1) / 2 * [toy_scene.width, toy_scene.height]
+                in_camera = transform(toy_scene.cam_from_obj[column, t], points.astype(float))
+                assert np.allclose(found, project(toy_scene.intrinsics, in_camera), atol=0.01)
