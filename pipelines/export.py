@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NEAR_SHARE, FAR_FACTOR = 0.1, 4.0
 """Clipping planes of the exported camera, relative to the nearest and farthest content."""
+FORMATS = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
 
 
 class ExportConfig(StageConfig):
@@ -51,8 +52,7 @@ class ExportConfig(StageConfig):
     @property
     def wanted(self) -> frozenset[str]:
         """Names of the chosen outputs."""
-        kinds = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
-        return frozenset(kind for kind in kinds if getattr(self, kind)) or frozenset({"mesh", "glb"})
+        return frozenset(name for name in FORMATS if getattr(self, name)) or frozenset({"mesh", "glb"})
 
 
 @dataclass
