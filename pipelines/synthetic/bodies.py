@@ -67,15 +67,15 @@ class Body:
         """First surface along rays in the body's frame."""
         found = _run(self._scene, np.broadcast_to(origin, directions.shape), directions)
         face = found["primID"].astype(np.int64)
-        depth = np.where(face >= 0, found["tfar"].astype(np.float64), np.inf)
+        depth = np.where(face >= 0, found["tfar"], np.inf).astype(directions.dtype)
         return Hits(depth, face, np.stack([found["u"], found["v"]], 1))
 
     def in_shadow(self, points: Float[np.ndarray, "n 3"], to_light: Float[np.ndarray, "3"]) -> Float[np.ndarray, "n"]:
         """1 where a part stands between the point and the light, else 0. Body frame."""
         if self._shadow_scene is None:
             return np.zeros(len(points))
-        found = _run(self._shadow_scene, points + 2e-3 * to_light, np.broadcast_to(to_light, points.shape))
-        return (found["primID"] >= 0).astype(float)
+        found = _run(self._shadow_scene, points + np.float32(2e-3) * to_light, np.broadcast_to(to_light, points.shape))
+        return (found["primID"] >= 0).astype(np.float32)
 
     def surface(
         self, points: Float[np.ndarray, "n 3"], hits: Hits, footprint: Float[np.ndarray, "n"]
@@ -90,7 +90,7 @@ class Body:
         for number, part in enumerate(self.parts):
             here = np.flatnonzero(part_of_hit == number)
             if len(here):
-                part_from_body = geometry.invert(part.body_from_part)
+                part_from_body = geometry.invert(part.body_from_part).astype(np.float32)
                 local = geometry.transform(part_from_body, points[here])
                 albedo[here] = part.material.albedo(local, normals[here] @ part_from_body[:3, :3].T, footprint[here])
         return albedo, normals
@@ -98,14 +98,14 @@ class Body:
 
 def _gather(
     parts: Sequence[Part],
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"], Int[np.ndarray, "f"], Float[np.ndarray, "f 3 3"]]:
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"], Int[np.ndarray, "f"], Float32[np.ndarray, "f 3 3"]]:
     """All parts' surfaces as one, in the body's frame."""
     vertices = [geometry.transform(part.body_from_part, np.asarray(part.shape.mesh.vertices)) for part in parts]
     first = np.cumsum([0] + [len(v) for v in vertices[:-1]])
     faces = [np.asarray(part.shape.mesh.faces) + start for part, start in zip(parts, first, strict=True)]
     owner = np.repeat(np.arange(len(parts)), [len(f) for f in faces])
     normals = [part.shape.normals @ part.body_from_part[:3, :3].T for part in parts]
-    return np.concatenate(vertices), np.concatenate(faces), owner, np.concatenate(normals)
+    return np.concatenate(vertices), np.concatenate(faces), owner, np.concatenate(normals).astype(np.float32)
 
 
 def embree_scene(triangles: Float[np.ndarray, "f 3 3"]) -> Any:
@@ -171,8 +171,8 @@ class Actors:
     ) -> Float32[np.ndarray, "H W 3"]:
         """Colour of one sample per pixel, at `offset_px` from the pixel's corner."""
         shape = (camera.height, camera.width)
-        directions = camera.directions(geometry.pixel_centres(*shape[::-1]) - 0.5 + offset_px)
-        nearest = np.full(shape, np.inf)
+        directions = camera.directions(geometry.pixel_centres(*shape[::-1]) - 0.5 + offset_px).astype(np.float32)
+        nearest = np.full(shape, np.inf, np.float32)
         face, barycentric = np.full(shape, -1), np.zeros((*shape, 2), np.float32)
         owner = np.zeros(shape, int)
         for k in range(len(self.bodies)):
@@ -195,19 +195,19 @@ class Actors:
     def cast(self, k: int, camera: Camera, directions: Float[np.ndarray, "n 3"]) -> Hits:
         """What rays in camera axes meet of body k alone."""
         body_from_cam = geometry.invert(camera.cam_from_world @ self.world_from_body[k])
-        return self.bodies[k].cast(body_from_cam[:3, 3], directions @ body_from_cam[:3, :3].T)
+        return self.bodies[k].cast(body_from_cam[:3, 3], directions @ body_from_cam[:3, :3].T.astype(directions.dtype))
 
     def _shade(
         self, k: int, camera: Camera, directions: Float[np.ndarray, "n 3"], hits: Hits, lamp_shift: Float[np.ndarray, "3"]
     ) -> Float[np.ndarray, "n 3"]:
-        body_from_cam = geometry.invert(camera.cam_from_world @ self.world_from_body[k])
+        body_from_cam = geometry.invert(camera.cam_from_world @ self.world_from_body[k]).astype(np.float32)
         rays = directions @ body_from_cam[:3, :3].T
         points = body_from_cam[:3, 3] + hits.depth[:, None] * rays
-        body_from_world = self.world_from_body[k][:3, :3].T
-        footprint = hits.depth / camera.intrinsics[0, 0] / np.sqrt(len(SUBSAMPLES))
+        body_from_world = self.world_from_body[k][:3, :3].T.astype(np.float32)
+        footprint = hits.depth / np.float32(camera.intrinsics[0, 0] * np.sqrt(len(SUBSAMPLES)))
         albedo, normals = self.bodies[k].surface(points, hits, footprint)
         lamp = self.light.to_light + self.light.softness * lamp_shift
-        lamp = body_from_world @ (lamp / np.linalg.norm(lamp))
+        lamp = (body_from_world @ (lamp / np.linalg.norm(lamp))).astype(np.float32)
         facing = np.maximum(normals @ lamp, 0)
         lit = facing > 0
         if k == 0:

@@ -15,8 +15,6 @@ Tile = Float32[np.ndarray, "side side 3"]
 Palette = Float[np.ndarray, "colours 3"]
 _LUMINANCE_CONTRAST = 0.16
 """Standard deviation of the multi-scale brightness pattern that is laid over every style."""
-_BLEND_SHARPNESS = 6.0
-"""Power of the normal's components in the blend of the three projections."""
 _NEGLIGIBLE_WEIGHT = 0.02
 
 
@@ -45,7 +43,8 @@ class Material:
 
         footprint: width of what one image sample covers on the surface, in length units; picks the pyramid's level.
         """
-        weights = np.abs(normals) ** _BLEND_SHARPNESS
+        weights = np.square(normals)
+        weights *= weights * weights  # |n|^6: each side keeps most of its face to itself
         weights /= np.maximum(weights.sum(1, keepdims=True), 1e-12)
         weights[weights < _NEGLIGIBLE_WEIGHT] = 0
         weights /= np.maximum(weights.sum(1, keepdims=True), 1e-12)
@@ -55,8 +54,8 @@ class Material:
         for axis in range(3):
             used = np.flatnonzero(weights[:, axis])
             if len(used):
-                uv = points[used][:, [(axis + 1) % 3, (axis + 2) % 3]] / self.tile_size + 0.37 * axis
-                albedo[used] += weights[used, axis, None].astype(np.float32) * self._read(uv, level[used])
+                uv = points[used][:, [(axis + 1) % 3, (axis + 2) % 3]] / np.float32(self.tile_size) + np.float32(0.37 * axis)
+                albedo[used] += weights[used, axis, None] * self._read(uv, level[used])
         return albedo
 
     def _read(self, uv: Float[np.ndarray, "n 2"], level: Float[np.ndarray, "n"]) -> Float32[np.ndarray, "n 3"]:
@@ -87,8 +86,8 @@ def pastel_palette(rng: np.random.Generator, n: int, hue: float | None = None, s
     first = rng.uniform() if hue is None else hue
     # The golden ratio spaces any number of hues evenly.
     hues = first + spread * ((np.arange(n) * 0.618 + rng.uniform(-0.05, 0.05, n)) % 1.0 - 0.5 * (spread < 1))
-    lightness = np.where(np.arange(n) % 2, 0.76, 0.56) + rng.uniform(-0.06, 0.06, n)
-    saturation = rng.uniform(0.42, 0.68, n)
+    lightness = np.where(np.arange(n) % 2, 0.78, 0.6) + rng.uniform(-0.06, 0.06, n)
+    saturation = rng.uniform(0.36, 0.6, n)
     colours = zip(hues, lightness, saturation, strict=True)
     return np.array([colorsys.hls_to_rgb(h % 1.0, float(light), float(s)) for h, light, s in colours])
 
