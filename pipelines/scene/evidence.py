@@ -12,12 +12,10 @@ Symbols and frames
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pydantic import Field
-from scipy import ndimage
 
 from pipelines.artifacts import UNKNOWN, check, read_arrays
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
@@ -73,7 +71,7 @@ class OcclusionEvidence:
         )
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "OcclusionEvidence":
         return cls(**read_arrays(path))
 
     def save(self, path: Path) -> None:
@@ -107,6 +105,8 @@ def evidence_from_maps(
 
 def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, "T K h w"]:
     """Where each object is hit at a depth that is not blended across an edge."""
+    from scipy import ndimage
+
     hit = (maps.opacity >= config.min_opacity) & np.isfinite(maps.depth) & maps.registered.T[:, :, None, None]
     size = (1, 1, 3, 3)
     nearest = ndimage.minimum_filter(np.where(hit, maps.depth, np.inf), size=size, mode="nearest")
@@ -117,6 +117,8 @@ def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, 
 
 def _near_border(column: UInt8[np.ndarray, "T h w"], border_px: int) -> Bool[np.ndarray, "T h w"]:
     """Pixels within border_px (in x and y) of a pixel with another label."""
+    from scipy import ndimage
+
     if border_px == 0:
         return np.zeros(column.shape, bool)
     size = (1, 2 * border_px + 1, 2 * border_px + 1)

@@ -15,10 +15,10 @@ is valid for being among the best few, except under `LabelRule.TOP_SHARE`, the p
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Self, assert_never
+from typing import assert_never
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from pydantic import Field
 
 from pipelines.scene.orders import OrderTests
@@ -65,7 +65,7 @@ class ViolationCounter:
     compared one by one.
     """
 
-    pairs: tuple[tuple[int, int, Float[np.ndarray, "n"]], ...]
+    pairs: tuple[tuple[int, int, Float[np.ndarray, "_"]], ...]
     stacks: tuple[_Stack, ...]
     n_rays: int
     """Rays that some combination within the ranges satisfies."""
@@ -73,7 +73,7 @@ class ViolationCounter:
     """Rays that none does."""
 
     @classmethod
-    def from_tests(cls, tests: OrderTests, log_scale_range: Float[np.ndarray, "K 2"]) -> Self:
+    def from_tests(cls, tests: OrderTests, log_scale_range: Float[np.ndarray, "K 2"]) -> "ViolationCounter":
         """Keep the tests that the scales decide within their ranges."""
         low, high = log_scale_range[:, 0], log_scale_range[:, 1]
         hopeless = np.zeros(tests.n_rays, bool)
@@ -216,7 +216,7 @@ def draw_candidates(
     return np.concatenate([uniform[n_surface + n_inside :], inside[:n_inside], surface])
 
 
-def _groups(codes: Int[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, "c"], Int[np.ndarray, "rows"]]]:
+def _groups(codes: Integer[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, "c"], Int[np.ndarray, "_"]]]:
     """Row indices of each distinct row."""
     if len(codes) == 0:
         return []

@@ -11,7 +11,6 @@ smooth where a bound is sharp, and it can reject everything.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Self
 
 import numpy as np
 import torch
@@ -89,7 +88,7 @@ class ScaleNetwork(nn.Module):
         return torch.sigmoid(self(inputs)).cpu().numpy()
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], config: ScaleNetworkConfig | None = None) -> Self:
+    def from_state(cls, state: Mapping[str, Tensor], config: ScaleNetworkConfig | None = None) -> "ScaleNetwork":
         """The network whose `state_dict()` this is (`config` must have its size)."""
         centre, half = state["centre"].cpu().numpy(), state["half_width"].cpu().numpy()
         network = cls(np.stack([centre - half, centre + half], axis=1), config)

@@ -1,23 +1,20 @@
 """Pictures of the valid set, drawn with Pillow.
 
 `validity.png`: one row and column per moving object; off the diagonal the network's score over two objects' scales (the
-others as in a few samples) with the samples as dots, on the diagonal the histogram of one object's sampled scales.
+best over a few samples' other scales) with the samples as dots, on the diagonal the histogram of one object's sampled scales.
 `agreement_KK.png`: for object KK the share of order tests that hold, over its scale (across) and the frames (down), the
 other objects as in the most central sample: which frames say what about its scale.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.scene.orders import OrderTests
+from pipelines.scene.scaled_scene import ScaledScene
 from pipelines.scene.zone import Zone
-
-if TYPE_CHECKING:
-    from pipelines.scene.scene import Scene
 
 PANEL_PX = 220
 GAP_PX = 46
@@ -28,10 +25,10 @@ _RAMP = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [25
 _INK, _DOT, _LINE = (30, 30, 30), (255, 255, 255), (230, 60, 40)
 
 
-def draw_maps(folder: Path, *, scene: "Scene", zone: Zone, tests: OrderTests, log_scale: Float[np.ndarray, "n K"]) -> None:
+def draw_maps(folder: Path, *, scene: ScaledScene, zone: Zone, tests: OrderTests, log_scale: Float[np.ndarray, "n K"]) -> None:
     """Write all pictures. The first sample is the most central one."""
     _corner(scene, zone, log_scale).save(folder / "validity.png")
-    for column in range(1, scene.n_objects):
+    for column in range(1, len(scene.object_ids)):
         picture = _over_frames(scene, zone, tests, log_scale[0], column)
         picture.save(folder / f"agreement_{scene.object_ids[column]:02d}.png")
 
@@ -67,8 +64,8 @@ def held_share(
         return held / total
 
 
-def _corner(scene: "Scene", zone: Zone, log_scale: Float[np.ndarray, "n K"]) -> Image.Image:
-    n = scene.n_objects - 1
+def _corner(scene: ScaledScene, zone: Zone, log_scale: Float[np.ndarray, "n K"]) -> Image.Image:
+    n = len(scene.object_ids) - 1
     side = n * (PANEL_PX + GAP_PX) + GAP_PX
     picture = Image.new("RGB", (side, side), "white")
     draw = ImageDraw.Draw(picture)
@@ -92,7 +89,7 @@ def _corner(scene: "Scene", zone: Zone, log_scale: Float[np.ndarray, "n K"]) -> 
 
 
 def _score_map(
-    scene: "Scene",
+    scene: ScaledScene,
     zone: Zone,
     log_scale: Float[np.ndarray, "n K"],
     row: int,
@@ -125,7 +122,9 @@ def _histogram(
     draw.rectangle((*corner, corner[0] + PANEL_PX, corner[1] + PANEL_PX), outline=_INK)
 
 
-def _over_frames(scene: "Scene", zone: Zone, tests: OrderTests, log_scale: Float[np.ndarray, "K"], column: int) -> Image.Image:
+def _over_frames(
+    scene: ScaledScene, zone: Zone, tests: OrderTests, log_scale: Float[np.ndarray, "K"], column: int
+) -> Image.Image:
     frames = np.unique(tests.ray_frame)
     low, high = scene.log_scale_range[column]
     grid = np.linspace(low, high, 3 * PANEL_PX)

@@ -19,7 +19,6 @@ rays agrees.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -229,7 +228,7 @@ class Zone:
         return {**named, "violated_share": np.array(self.violated_share)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Zone":
         named = {name: arrays[name] for name in ("bounds", "frame", "xy_px", "assumed")}
         return cls(**named, violated_share=float(arrays["violated_share"]))
 
@@ -285,7 +284,7 @@ def fit_zone(
     return zone
 
 
-def _by_pair(tests: OrderTests) -> list[tuple[int, int, Int[np.ndarray, "rows"]]]:
+def _by_pair(tests: OrderTests) -> list[tuple[int, int, Int[np.ndarray, "_"]]]:
     """Rows of the tests grouped by ordered pair of columns."""
     pair = tests.front.astype(int) * tests.n_columns + tests.back
     order = np.argsort(pair, kind="stable")

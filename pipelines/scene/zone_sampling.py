@@ -68,7 +68,7 @@ def volume(b: Float[np.ndarray, "K K"], generator: np.random.Generator, measure:
     return total, total * relative_variance**0.5
 
 
-def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, "m"]]:
+def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, "_"]]:
     """Objects grouped so that no bound ties two groups: those that follow from both objects' own intervals tie nothing."""
     tied = b < b[:, :1] + b[:1, :] - 1e-12
     tied[0], tied[:, 0] = False, False
