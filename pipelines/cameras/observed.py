@@ -1,0 +1,65 @@
+"""Which of the background a camera that looks from elsewhere shows was really seen while filming.
+
+A field says something everywhere, also behind what always hid it. Such places are marked in renderings, not passed off as
+reconstructed.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pipelines.artifacts import BACKGROUND
+from pipelines.geometry import invert, pixel_centres, ray_directions, transform
+from pipelines.meshing.views import ObjectViews
+
+LIGHT, DARK = 0.86, 0.74
+"""The two greys of the hatching."""
+
+
+def seen_points(points: Float[np.ndarray, "N 3"], views: ObjectViews, *, depth_tolerance: float) -> Bool[np.ndarray, "N"]:
+    """Points of the object's frame that some filmed frame saw: unoccluded there, at a depth that agrees.
+
+    depth_tolerance: share of the depth by which a point may miss the surface that the frame saw.
+    """
+    seen = np.zeros(len(points), bool)
+    points = points.astype(np.float32)
+    for projection, index in views.projected(points):
+        at = projection.row, projection.column
+        depth = views.depth[index][at]
+        with np.errstate(invalid="ignore"):
+            agrees = np.abs(depth - projection.z) <= depth_tolerance * projection.z
+        seen |= projection.inside & views.seen[index][at] & agrees
+    return seen
+
+
+def unseen_background(
+    depth: Float[np.ndarray, "h w"],
+    label: np.ndarray,
+    opacity: Float[np.ndarray, "h w"],
+    *,
+    view_from_world: Float[np.ndarray, "4 4"],
+    intrinsics: Float[np.ndarray, "3 3"],
+    views: ObjectViews,
+    depth_tolerance: float,
+    min_opacity: float,
+) -> Bool[np.ndarray, "h w"]:
+    """Pixels of a rendered view that show nothing, or background that no filmed frame saw; lone pixels are smoothed away."""
+    import cv2
+
+    height, width = depth.shape
+    empty = opacity < min_opacity
+    asked = (label == BACKGROUND) & ~empty
+    dirs = ray_directions(intrinsics, pixel_centres(width, height))[asked]
+    points = transform(invert(view_from_world), dirs * depth[asked][:, None].astype(float))
+    unseen = empty.copy()
+    unseen[asked] = ~seen_points(points, views, depth_tolerance=depth_tolerance)
+    side = max(3, round(width / 96) | 1)
+    return cv2.medianBlur(unseen.astype(np.uint8), side).astype(bool) & (asked | empty)
+
+
+def hatched(rgb: Float[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """The image with diagonal grey stripes in some places."""
+    height, width = where.shape
+    band = max(2, width // 64)
+    rows, columns = np.mgrid[:height, :width]
+    stripes = np.where((rows + columns) // band % 2 == 0, LIGHT, DARK)
+    return np.where(where[..., None], stripes[..., None], rgb).astype(np.float32)

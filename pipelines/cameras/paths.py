@@ -1,0 +1,133 @@
+"""Camera paths: which moment of the scene is looked at from where.
+
+Frames and units: `view_from_world` takes the background's frame to the viewing camera (OpenCV axes). Paths about a pivot
+turn the filming camera around the point that lies `pivot` world units straight ahead of it, and keep that point in the
+middle of the image; azimuth turns to the camera's right, elevation upwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pipelines.errors import InputError
+
+
+class PathKind(StrEnum):
+    """Camera paths by name; any other path is a JSON file."""
+
+    FILMED = "filmed"
+    """The camera as it filmed."""
+    SWAY = "sway"
+    """Time runs; a small loop around the filming camera, the usual way to show depth."""
+    ORBIT = "orbit"
+    """Time runs; a wide swing to the left and right of the filming camera."""
+    FREEZE = "freeze"
+    """Time stands still; the camera swings as in orbit."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to render. `view_from_world` None means the filming camera; intrinsics None those of the video."""
+
+    t: int
+    view_from_world: Float[np.ndarray, "4 4"] | None = None
+    intrinsics: Float[np.ndarray, "3 3"] | None = None
+
+
+def turned_about_pivot(pivot: float, azimuth_deg: float, elevation_deg: float) -> Float[np.ndarray, "4 4"]:
+    """view_from_cam of a camera turned around the point (0, 0, pivot) of another one, which stays where it is in the image.
+
+    The view's centre, in the other camera's axes, is pivot (sin a cos e, -sin e, 1 - cos a cos e).
+    """
+    a, e = np.radians([azimuth_deg, elevation_deg])
+    about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
+    rotation = about_x @ about_y
+    view_from_cam = np.eye(4)
+    view_from_cam[:3, :3] = rotation
+    view_from_cam[:3, 3] = np.array([0, 0, pivot]) - rotation @ np.array([0, 0, pivot])
+    return view_from_cam
+
+
+def sway(
+    cam_from_world: Float[np.ndarray, "T 4 4"],
+    frames: Sequence[int],
+    pivots: Float[np.ndarray, "n"],
+    *,
+    amplitude_deg: float,
+    period_frames: int,
+) -> list[Shot]:
+    """A loop: full amplitude sideways, half of it up and down; the clip is passed once."""
+    shots = []
+    for i, (t, pivot) in enumerate(zip(frames, pivots, strict=True)):
+        phase = 2 * np.pi * i / period_frames
+        turn = turned_about_pivot(float(pivot), amplitude_deg * np.sin(phase), 0.5 * amplitude_deg * np.cos(phase))
+        shots.append(Shot(t, turn @ cam_from_world[t]))
+    return shots
+
+
+def orbit(
+    cam_from_world: Float[np.ndarray, "T 4 4"], frames: Sequence[int], pivots: Float[np.ndarray, "n"], *, amplitude_deg: float
+) -> list[Shot]:
+    """One swing to the right, to the left and back over the listed frames (repeat one frame to stop time)."""
+    shots = []
+    for i, (t, pivot) in enumerate(zip(frames, pivots, strict=True)):
+        azimuth_deg = amplitude_deg * np.sin(2 * np.pi * i / max(len(frames), 1))
+        shots.append(Shot(t, turned_about_pivot(float(pivot), azimuth_deg, 0.0) @ cam_from_world[t]))
+    return shots
+
+
+def read_path(path: Path, n_frames: int) -> list[Shot]:
+    """A camera path of one's own.
+
+    {"frames": [{"t": 0, "view_from_world": [[...] x 4]}, ...], "intrinsics": [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]}
+    with rigid transforms in OpenCV axes; intrinsics, for the rendered size, are optional, for all or per frame.
+
+    Raises InputError for a file that is missing, is not JSON, or says something else.
+    """
+    import json
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(PathKind)
+        raise InputError(f"camera path {str(path)!r} is neither a file nor one of: {known}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"camera path {path} is not JSON ({error}); see docs/user-guide.md for the format") from None
+    listed = document.get("frames") if isinstance(document, dict) else None
+    if not isinstance(listed, list) or not listed:
+        raise InputError(
+            f'camera path {path} has no frames, expected {{"frames": [{{"t": 0, "view_from_world": 4 x 4}}, ...]}}'
+        )
+    return [
+        _shot(entry, document.get("intrinsics"), n_frames, f"camera path {path}, entry {i}") for i, entry in enumerate(listed)
+    ]
+
+
+def _shot(entry: Any, shared_intrinsics: Any, n_frames: int, where: str) -> Shot:
+    if not isinstance(entry, dict) or "t" not in entry or "view_from_world" not in entry:
+        raise InputError(f"{where}: expected the keys t and view_from_world")
+    t = entry["t"]
+    if not isinstance(t, int) or not 0 <= t < n_frames:
+        raise InputError(f"{where}: t = {t!r}, expected a frame from 0 to {n_frames - 1}")
+    view_from_world = _matrix(entry["view_from_world"], 4, f"{where}: view_from_world")
+    rotation = view_from_world[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
+        raise InputError(f"{where}: view_from_world does not start with a rotation, expected a rigid transform")
+    given = entry.get("intrinsics", shared_intrinsics)
+    return Shot(t, view_from_world, None if given is None else _matrix(given, 3, f"{where}: intrinsics"))
+
+
+def _matrix(content: Any, side: int, where: str) -> Float[np.ndarray, "n n"]:
+    try:
+        matrix = np.array(content, float)
+    except (TypeError, ValueError):
+        matrix = np.zeros(0)
+    if matrix.shape != (side, side) or not np.isfinite(matrix).all():
+        raise InputError(f"{where} is not a {side} x {side} matrix of numbers")
+    return matrix

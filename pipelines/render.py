@@ -1,0 +1,289 @@
+"""Sampled scenes as video: the filmed view, or what another camera would have seen.
+
+Several samples are also shown side by side: above each the filmed view, which is the same for all of them, below the view
+from elsewhere, which is not. Colour, depth and labels are written as mp4 and as single images.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import Field
+
+from pipelines.artifacts import BACKGROUND, Samples
+from pipelines.choice import ChosenScene, choose_scenes
+from pipelines.errors import UsageError
+from pipelines.formats.mp4 import AddPicture, mp4_writer
+from pipelines.geometry import scaled_intrinsics
+from pipelines.progress import Advance
+from pipelines.scenery import SceneLike, ViewLike
+from pipelines.stage import StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from pipelines.cameras.paths import Shot
+    from pipelines.meshing.views import ObjectViews
+
+PREVIEW_WIDTH_PX = 48
+"""Size of the quick renderings that find what the camera looks at."""
+PIVOT_LOOKS = 12
+MIN_MOVER_SHARE = 0.01
+"""Of the image: fewer mover pixels are not what the camera looks at."""
+GRID_COLUMNS = 4
+
+
+class Output(StrEnum):
+    COLOUR = "colour"
+    DEPTH = "depth"
+    LABELS = "labels"
+
+
+class RenderConfig(StageConfig):
+    """What to render."""
+
+    path: str = "sway"
+    """filmed, sway, orbit, freeze, or a JSON file with a camera path (`pipelines.cameras.paths.read_path`)."""
+    samples: str = "best"
+    """Which scenes: see `pipelines.choice`."""
+    outputs: tuple[Output, ...] = (Output.COLOUR,)
+    width_px: int | None = Field(default=None, ge=16, le=8192)
+    """Width of the images; None: that of the video."""
+    first_frame: int = Field(default=0, ge=0)
+    last_frame: int | None = Field(default=None, ge=0)
+    frame_step: int = Field(default=1, ge=1)
+    freeze_frame: int | None = Field(default=None, ge=0)
+    """Moment at which `freeze` stops time; None: the middle of the chosen frames."""
+    freeze_steps: int = Field(default=48, ge=2)
+    sway_deg: float = Field(default=6.0, gt=0, lt=80)
+    sway_period_frames: int = Field(default=24, ge=2)
+    orbit_deg: float = Field(default=25.0, gt=0, lt=80)
+    grid: bool = True
+    """Several samples side by side in one video."""
+    images: bool = True
+    """Also write every frame as PNG."""
+    mark_unseen: bool = True
+    """Hatch what no filmed frame ever saw."""
+    seen_depth_tolerance: float = Field(default=0.06, gt=0)
+    """Share of the depth by which the background may miss the surface that a filmed frame saw, and still count as seen."""
+    min_opacity: float = Field(default=0.5, gt=0, lt=1)
+    seen_views: int = Field(default=24, ge=1)
+    """Filmed frames, evenly spread, that are asked what they saw."""
+    seen_width_px: int = Field(default=192, ge=16)
+
+
+def render(config: RenderConfig, *, scene: SceneLike, samples: Samples, context: StageContext) -> list[Path]:
+    """Write videos and images into `context.out`; returns the videos.
+
+    Raises UsageError or InputError for a sample, frame range or camera path that cannot be honoured,
+    ReconstructionError when there is no sample.
+    """
+    chosen = choose_scenes(config.samples, samples)
+    shots = camera_path(config, scene, chosen[0].scale)
+    elsewhere = any(shot.view_from_world is not None for shot in shots)
+    side_by_side = config.grid and len(chosen) > 1
+    first = config.outputs[0]
+    looks = _Looks(config, scene, seen=_seen_background(config, scene) if elsewhere and config.mark_unseen else None)
+    n_renders = len(shots) * len(chosen) * (2 if side_by_side and elsewhere else 1)
+    with context.progress.task("render", n_renders) as advance, ExitStack() as stack:
+        films = _Films(context.out, scene.fps, stack)
+        for index, shot in enumerate(shots):
+            pictures = [looks.pictures(shot, scenario, advance) for scenario in chosen]
+            for scenario, of_outputs in zip(chosen, pictures, strict=True):
+                for output, picture in of_outputs.items():
+                    films.add(f"{scenario.name}_{output}", picture, index if config.images else None)
+            if side_by_side:
+                rows = [[titled(p[first], scenario.name) for p, scenario in zip(pictures, chosen, strict=True)]]
+                if elsewhere:
+                    rows.insert(0, [looks.pictures(replace(shot, view_from_world=None), c, advance)[first] for c in chosen])
+                films.add("grid", side_by_side_picture(rows), index if config.images else None)
+        return films.paths
+
+
+def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray, "K"]) -> "list[Shot]":
+    """The images to render. Paths about a pivot look at what the filming camera has before it under the given scales.
+
+    Raises UsageError when no frame with a known camera is left, InputError for a bad JSON path.
+    """
+    from pipelines.cameras import paths
+
+    if config.path not in set(paths.PathKind):
+        return paths.read_path(Path(config.path), scene.n_frames)
+    last = scene.n_frames - 1 if config.last_frame is None else min(config.last_frame, scene.n_frames - 1)
+    frames = [t for t in range(config.first_frame, last + 1, config.frame_step) if scene.registered[0, t]]
+    if not frames:
+        raise UsageError(
+            f"no frame from {config.first_frame} to {last} has a known camera, expected some of 0 to {scene.n_frames - 1}"
+        )
+    cam_from_world = scene.cam_from_obj[0]
+    match paths.PathKind(config.path):
+        case paths.PathKind.FILMED:
+            return [paths.Shot(t) for t in frames]
+        case paths.PathKind.SWAY:
+            pivots = _pivots(scene, frames, scale)
+            return paths.sway(
+                cam_from_world, frames, pivots, amplitude_deg=config.sway_deg, period_frames=config.sway_period_frames
+            )
+        case paths.PathKind.ORBIT:
+            return paths.orbit(cam_from_world, frames, _pivots(scene, frames, scale), amplitude_deg=config.orbit_deg)
+        case paths.PathKind.FREEZE:
+            stopped = frames[len(frames) // 2] if config.freeze_frame is None else config.freeze_frame
+            if stopped >= scene.n_frames or not scene.registered[0, stopped]:
+                raise UsageError(f"frame {stopped} has no known camera, expected one such as {frames[0]} or {frames[-1]}")
+            pivots = np.repeat(_pivots(scene, [stopped], scale), config.freeze_steps)
+            return paths.orbit(cam_from_world, [stopped] * config.freeze_steps, pivots, amplitude_deg=config.orbit_deg)
+        case unknown:
+            assert_never(unknown)
+
+
+def _pivots(scene: SceneLike, frames: list[int], scale: Float[np.ndarray, "K"]) -> Float[np.ndarray, "n"]:
+    """Depth of what the camera looks at: the median over the movers (over everything where none is seen), smoothed in time."""
+    from scipy.ndimage import gaussian_filter1d
+
+    asked = frames[:: max(len(frames) // PIVOT_LOOKS, 1)]
+    depths = []
+    for t in asked:
+        height = max(1, round(PREVIEW_WIDTH_PX * scene.height / scene.width))
+        view = scene.render(t=t, scale=scale, width=PREVIEW_WIDTH_PX, height=height)
+        solid = (view.opacity > 0.5) & (view.depth > 0)
+        movers = solid & (view.label != BACKGROUND)
+        shown = movers if movers.mean() > MIN_MOVER_SHARE else solid
+        depths.append(float(np.median(view.depth[shown])) if shown.any() else np.nan)
+    known = np.isfinite(depths)
+    if not known.any():
+        raise UsageError("nothing solid is seen from the filming camera, so there is nothing to look at; try --path filmed")
+    pivots = np.interp(frames, np.array(asked)[known], np.array(depths)[known])
+    return gaussian_filter1d(pivots, sigma=min(4.0, len(frames) / 4), mode="nearest")
+
+
+def _seen_background(config: RenderConfig, scene: SceneLike) -> "ObjectViews":
+    """What the filmed frames saw of the background."""
+    from pipelines.meshing.surfaces import viewed_frames
+    from pipelines.meshing.views import ObjectViews
+
+    width = min(config.seen_width_px, scene.width)
+    maps = scene.alone_maps(width=width, frames=viewed_frames(scene, config.seen_views))
+    return ObjectViews.of_column(maps, BACKGROUND, min_opacity=config.min_opacity)
+
+
+@dataclass
+class _Looks:
+    """Renders one shot of one scene into the pictures that are asked for."""
+
+    config: RenderConfig
+    scene: SceneLike
+    seen: "ObjectViews | None"
+    depth_range: tuple[float, float] | None = None
+
+    def pictures(self, shot: "Shot", scenario: ChosenScene, advance: Advance) -> dict[Output, UInt8[np.ndarray, "h w 3"]]:
+        from pipelines.formats.depth import colourised
+        from pipelines.formats.palette_png import palette
+
+        width = self.config.width_px or self.scene.width
+        height = max(1, round(width * self.scene.height / self.scene.width))
+        intrinsics = shot.intrinsics
+        if intrinsics is None:
+            intrinsics = scaled_intrinsics(self.scene.intrinsics, width / self.scene.width, height / self.scene.height)
+        view = self.scene.render(
+            t=shot.t,
+            scale=scenario.scale,
+            view_from_world=shot.view_from_world,
+            intrinsics=intrinsics,
+            width=width,
+            height=height,
+        )
+        advance(1)
+        made: dict[Output, UInt8[np.ndarray, "h w 3"]] = {}
+        for output in self.config.outputs:
+            match output:
+                case Output.COLOUR:
+                    rgb = self._marked(view, shot, intrinsics)
+                    made[output] = np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+                case Output.DEPTH:
+                    depth = np.where(view.opacity > self.config.min_opacity, view.depth, 0.0)
+                    made[output] = colourised(depth, *self._depth_range(depth))
+                case Output.LABELS:
+                    made[output] = palette()[view.label].astype(np.uint8)
+                case unknown:
+                    assert_never(unknown)
+        return made
+
+    def _marked(self, view: ViewLike, shot: "Shot", intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "h w 3"]:
+        from pipelines.cameras.observed import hatched, unseen_background
+
+        if self.seen is None or shot.view_from_world is None:
+            return view.rgb
+        unseen = unseen_background(
+            view.depth,
+            view.label,
+            view.opacity,
+            view_from_world=shot.view_from_world,
+            intrinsics=intrinsics,
+            views=self.seen,
+            depth_tolerance=self.config.seen_depth_tolerance,
+            min_opacity=self.config.min_opacity,
+        )
+        return hatched(view.rgb, unseen)
+
+    def _depth_range(self, depth: Float[np.ndarray, "h w"]) -> tuple[float, float]:
+        """The colour scale: that of the first picture, for all of them."""
+        if self.depth_range is None:
+            solid = depth[depth > 0]
+            near, far = np.quantile(solid, [0.01, 0.99]) if len(solid) else (1.0, 2.0)
+            self.depth_range = float(near), float(max(far, 1.01 * near))
+        return self.depth_range
+
+
+@dataclass
+class _Films:
+    """The videos that are being written, opened by their first picture, and the folders of single images beside them."""
+
+    folder: Path
+    fps: float
+    stack: ExitStack
+    paths: list[Path] = field(default_factory=list)
+    writers: dict[str, AddPicture] = field(default_factory=dict)
+
+    def add(self, name: str, picture: UInt8[np.ndarray, "h w 3"], index: int | None) -> None:
+        """Append a picture to the video of that name; with an index it is also written as an image."""
+        from PIL import Image
+
+        if name not in self.writers:
+            path = self.folder / f"{name}.mp4"
+            height, width = picture.shape[:2]
+            self.writers[name] = self.stack.enter_context(mp4_writer(path, width, height, self.fps))
+            self.paths.append(path)
+        self.writers[name](picture)
+        if index is not None:
+            images = self.folder / name
+            images.mkdir(exist_ok=True)
+            Image.fromarray(picture).save(images / f"{index:06d}.png")
+
+
+def side_by_side_picture(rows: list[list[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
+    """Rows of equally many pictures, wrapped after some columns (each wrap repeats all rows), padded with black."""
+    height, width = rows[0][0].shape[:2]
+    n = len(rows[0])
+    columns = min(n, GRID_COLUMNS)
+    wraps = -(-n // columns)
+    canvas = np.zeros((wraps * len(rows) * height, columns * width, 3), np.uint8)
+    for i in range(n):
+        wrap, column = divmod(i, columns)
+        for j, row in enumerate(rows):
+            top = (wrap * len(rows) + j) * height
+            canvas[top : top + height, column * width : (column + 1) * width] = row[i]
+    return canvas
+
+
+def titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with a small title in its upper left corner."""
+    import cv2
+
+    size = max(0.35, picture.shape[1] / 960)
+    place = (6, round(8 + 22 * size))
+    marked = np.ascontiguousarray(picture).copy()
+    for colour, thickness in ((0, 3), (255, 1)):
+        cv2.putText(marked, title, place, cv2.FONT_HERSHEY_SIMPLEX, size, (colour,) * 3, thickness, cv2.LINE_AA)
+    return marked

@@ -1,0 +1,85 @@
+"""Camera paths: what stays in the middle, where the camera goes, and bad files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.cameras.paths import orbit, read_path, sway, turned_about_pivot
+from pipelines.errors import InputError
+from pipelines.geometry import invert, transform
+
+
+def test_the_pivot_stays_in_the_middle_at_its_distance():
+    for azimuth_deg, elevation_deg in ((10.0, 0.0), (0.0, -20.0), (30.0, 15.0)):
+        view_from_cam = turned_about_pivot(4.0, azimuth_deg, elevation_deg)
+        assert np.allclose(transform(view_from_cam, np.array([[0, 0, 4.0]])), [[0, 0, 4.0]])
+        assert np.allclose(view_from_cam[:3, :3] @ view_from_cam[:3, :3].T, np.eye(3))
+
+
+def test_azimuth_goes_right_and_elevation_up():
+    right = invert(turned_about_pivot(4.0, 30.0, 0.0))[:3, 3]
+    up = invert(turned_about_pivot(4.0, 0.0, 30.0))[:3, 3]
+    assert np.allclose(right, [4 * np.sin(np.pi / 6), 0, 4 - 4 * np.cos(np.pi / 6)])
+    assert np.allclose(up, [0, -4 * np.sin(np.pi / 6), 4 - 4 * np.cos(np.pi / 6)])
+
+
+def test_sway_is_a_closed_loop_about_the_filmed_path():
+    cams = np.tile(np.eye(4), (9, 1, 1))
+    shots = sway(cams, range(9), np.full(9, 2.0), amplitude_deg=5.0, period_frames=8)
+    assert [shot.t for shot in shots] == list(range(9))
+    assert np.allclose(shots[0].view_from_world, shots[8].view_from_world)
+    centres = np.stack([invert(shot.view_from_world)[:3, 3] for shot in shots])
+    assert np.allclose(np.linalg.norm(centres - [0, 0, 2.0], axis=1), 2.0)
+    assert np.isclose(centres[:, 0].max(), 2 * np.sin(np.radians(5.0)))
+
+
+def test_orbit_on_one_repeated_frame_stops_time_and_starts_at_the_filmed_view():
+    cams = np.tile(np.eye(4), (3, 1, 1))
+    shots = orbit(cams, [1] * 4, np.full(4, 2.0), amplitude_deg=20.0)
+    assert {shot.t for shot in shots} == {1}
+    assert np.allclose(shots[0].view_from_world, np.eye(4))
+    assert np.allclose(shots[1].view_from_world, turned_about_pivot(2.0, 20.0, 0.0))
+
+
+def test_a_path_of_ones_own_is_read_with_its_cameras(tmp_path):
+    path = tmp_path / "päth.json"
+    view = turned_about_pivot(1.0, 10.0, 0.0)
+    intrinsics = [[50.0, 0, 32], [0, 50.0, 24], [0, 0, 1]]
+    entries = [
+        {"t": 2, "view_from_world": view.tolist()},
+        {"t": 0, "view_from_world": np.eye(4).tolist(), "intrinsics": intrinsics},
+    ]
+    path.write_text(json.dumps({"frames": entries}), encoding="utf-8")
+    first, second = read_path(path, 3)
+    assert (first.t, second.t) == (2, 0)
+    assert np.allclose(first.view_from_world, view) and first.intrinsics is None
+    assert second.intrinsics.tolist() == intrinsics
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("nonsense", "is not JSON"),
+        ("[]", "has no frames"),
+        ('{"frames": []}', "has no frames"),
+        ('{"frames": [{"t": 0}]}', "entry 0: expected the keys"),
+        ('{"frames": [{"t": 7, "view_from_world": 0}]}', "expected a frame from 0 to 2"),
+        ('{"frames": [{"t": 0, "view_from_world": [[1]]}]}', "not a 4 x 4 matrix"),
+        ('{"frames": [{"t": 0, "view_from_world": [["a"]]}]}', "not a 4 x 4 matrix"),
+        (
+            '{"frames": [{"t": 0, "view_from_world": [[2,0,0,0],[0,2,0,0],[0,0,2,0],[0,0,0,1]]}]}',
+            "does not start with a rotation",
+        ),
+    ],
+)
+def test_bad_files(tmp_path, content, message):
+    path = tmp_path / "path.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_path(path, 3)
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match="filmed, sway, orbit, freeze"):
+        read_path(tmp_path / "spiral", 3)

@@ -1,0 +1,117 @@
+"""The render stage: videos and images for samples, paths and outputs; the grid that shows same video, different scenes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.errors import InputError, UsageError
+from pipelines.formats.depth import colourised
+from pipelines.formats.mp4 import mp4_writer
+from pipelines.formats.palette_png import palette
+from pipelines.render import Output, RenderConfig, camera_path, render, side_by_side_picture
+from pipelines.stage import ItemCache, StageContext
+
+
+def decoded(path) -> np.ndarray:
+    import imageio_ffmpeg
+
+    reader = imageio_ffmpeg.read_frames(str(path))
+    width, height = next(reader)["size"]
+    return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
+
+
+@pytest.fixture
+def rendered(toy_scene, toy_samples, tmp_path):
+    def run(**options):
+        context = StageContext(tmp_path, ItemCache(tmp_path / "items"))
+        return render(RenderConfig(**options), scene=toy_scene, samples=toy_samples, context=context)
+
+    return run
+
+
+def test_the_filmed_path_shows_the_video(rendered, toy_scene, tmp_path):
+    (path,) = rendered(path="filmed", samples="scales:1,1")
+    expected = np.stack([toy_scene.render(t=t, scale=np.ones(3)).rgb for t in range(8)]) * 255
+    assert np.abs(decoded(path).astype(float) - expected).mean() < 8  # the codec halves the resolution of colour
+    image = np.asarray(Image.open(tmp_path / "own_scales_colour" / "000003.png"))
+    assert np.array_equal(image, np.round(expected[3]).astype(np.uint8))
+
+
+def test_every_output_of_a_few_small_frames(rendered, tmp_path, toy_scene, toy_samples):
+    paths = rendered(path="filmed", samples="1", outputs=tuple(Output), width_px=64, first_frame=2, last_frame=6, frame_step=2)
+    assert [path.name for path in paths] == [f"sample_0001_{output}.mp4" for output in Output]
+    assert [len(decoded(path)) for path in paths] == [3, 3, 3]
+    labels = np.asarray(Image.open(tmp_path / "sample_0001_labels" / "000001.png"))
+    expected = toy_scene.render(t=4, scale=toy_samples.scale[1], width=64, height=48).label
+    assert np.array_equal(labels, palette()[expected])
+
+
+def test_the_grid_has_the_filmed_view_above_and_the_novel_view_below(rendered, tmp_path):
+    paths = rendered(path="freeze", samples="diverse:3", freeze_steps=3, width_px=64)
+    assert paths[-1].name == "grid.mp4" and len(paths) == 4
+    grid = np.asarray(Image.open(tmp_path / "grid" / "000001.png"))
+    assert grid.shape == (2 * 48, 3 * 64, 3)
+    novel = np.asarray(Image.open(tmp_path / "sample_0001_colour" / "000001.png"))
+    assert np.array_equal(grid[48 + 24 :, 64:128], novel[24:])
+    # Every sample explains the video: the filmed views agree except at the objects' borders, the novel ones do not.
+    above, below = grid[:48].reshape(48, 3, 64, 3), grid[48:].reshape(48, 3, 64, 3)
+    assert np.mean(np.abs(above[:, 0].astype(int) - above[:, 1]).max(-1) > 8) < 0.02
+    assert np.mean(np.abs(below[20:, 0].astype(int) - below[20:, 1]).max(-1) > 8) > 0.02
+
+
+def test_what_was_never_seen_is_hatched(rendered, tmp_path):
+    rendered(path="freeze", samples="0", freeze_steps=4, orbit_deg=40, width_px=64)
+    rendered_image = np.asarray(Image.open(tmp_path / "sample_0000_colour" / "000001.png")).astype(int)
+    grey = (np.ptp(rendered_image, axis=-1) == 0) & np.isin(rendered_image[..., 0], (189, 219))
+    assert 0.1 < grey.mean() < 0.9
+
+
+def test_pivot_paths_look_at_the_movers(toy_scene):
+    shots = camera_path(RenderConfig(path="sway", sway_period_frames=8), toy_scene, np.ones(3))
+    pivot = [np.linalg.norm((toy_scene.cam_from_obj[1, t] + toy_scene.cam_from_obj[2, t])[:3, 3] / 2) for t in range(8)]
+    centres = [
+        np.linalg.norm((shot.view_from_world @ np.linalg.inv(toy_scene.cam_from_obj[0, shot.t]))[:3, 3]) for shot in shots
+    ]
+    expected = 2 * np.array(pivot) * np.sin(np.radians(6.0) / 2)
+    assert max(centres) < 1.2 * expected.max() and max(centres) > 0.5 * expected.min()
+
+
+def test_a_path_from_a_file(rendered, toy_scene, tmp_path):
+    file = tmp_path / "path.json"
+    file.write_text(json.dumps({"frames": [{"t": 3, "view_from_world": toy_scene.cam_from_obj[0, 3].tolist()}]}))
+    (path,) = rendered(path=str(file), samples="scales:1,1", mark_unseen=False)
+    expected = toy_scene.render(t=3, scale=np.ones(3)).rgb * 255
+    assert np.abs(np.asarray(Image.open(tmp_path / "own_scales_colour" / "000000.png")) - expected).max() <= 1
+    assert len(decoded(path)) == 1
+
+
+def test_frames_and_paths_that_do_not_exist(rendered):
+    with pytest.raises(UsageError, match="no frame from 9 to 7"):
+        rendered(path="filmed", first_frame=9)
+    with pytest.raises(UsageError, match="frame 99 has no known camera"):
+        rendered(path="freeze", freeze_frame=99)
+    with pytest.raises(InputError, match="neither a file nor one of"):
+        rendered(path="spiral")
+
+
+def test_pictures_side_by_side_wrap_after_four():
+    pictures = [np.full((2, 3, 3), i, np.uint8) for i in range(5)]
+    grid = side_by_side_picture([pictures, [p + 10 for p in pictures]])
+    assert grid.shape == (8, 12, 3)
+    assert grid[::2, ::3, 0].tolist() == [[0, 1, 2, 3], [10, 11, 12, 13], [4, 0, 0, 0], [14, 0, 0, 0]]
+
+
+def test_odd_sizes_are_encoded(tmp_path):
+    with mp4_writer(tmp_path / "odd.mp4", 33, 17, 10.0) as add:
+        for level in (0, 128, 255):
+            add(np.full((17, 33, 3), level, np.uint8))
+    frames = decoded(tmp_path / "odd.mp4")
+    assert frames.shape == (3, 18, 34, 3)
+    assert abs(int(frames[1].mean()) - 128) < 4
+
+
+def test_near_depth_is_red_far_is_blue_nothing_is_black():
+    near, far, nothing = colourised(np.array([[1.0, 4.0, 0.0]]), 1.0, 4.0)[0].astype(int)
+    assert near[0] > near[2] and far[2] > far[0] and nothing.tolist() == [0, 0, 0]
