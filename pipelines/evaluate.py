@@ -1,0 +1,72 @@
+"""The `evaluate` stage: how good the scenes are, measured against ground truth (DESIGN section 8).
+
+Tables as lists of rows, ready for JSON: novel views (best of N samples, and the baselines on the same views), the learned
+set of scales against the true one, per-object poses and coverage. Writes `eval.json`; figures that are not defined are null.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipelines.artifacts import Labels, Samples, Sfm, write_json
+from pipelines.stage import StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.ground_truth import GroundTruth
+    from pipelines.scene.scene import Scene
+
+
+class EvaluateConfig(StageConfig):
+    """What is compared, and how thoroughly."""
+
+    truth: Path | None = None
+    """Folder with the ground truth: our own layout, or another one that `pipelines.evaluation.layouts` knows."""
+    n_views: int = Field(default=8, ge=1)
+    """Held-out views, evenly spread over those there are."""
+    width_px: int | None = Field(default=None, ge=16)
+    """Width of the compared images; None: as the truth is."""
+    screening_width_px: int = Field(default=128, ge=16)
+    """Width at which the candidates of best-of-N are compared; only the best is rendered at full width."""
+    closest: int = Field(default=5, ge=1)
+    """Samples nearest to the true scales that are always rendered."""
+    lucky: int = Field(default=5, ge=0)
+    """How many more are drawn at random ..."""
+    lucky_of: int = Field(default=10, ge=0)
+    """... from the next nearest ones."""
+    baselines: bool = True
+    """Also render the single solutions that need no samples: ones, zone centre, contact, and depth prior where given."""
+    depth_prior: Path | None = None
+    """Folder with one depth map per filmed frame (%06d.npy, any unit) of a monocular depth network, for its baseline."""
+    covisible: bool = False
+    """Judge only pixels that enough filmed frames show (DyCheck's rule, by optical flow; slow)."""
+    combinations: int = Field(default=4000, ge=1)
+    """Scale combinations on which learned and true valid set are compared."""
+    agreement: float = Field(default=0.995, gt=0, le=1)
+    """A combination is truly valid where at least this share of the rays that tell shows the right object."""
+    max_rays: int = Field(default=50_000, ge=1)
+    """Rays that the true agreement is computed on, at most."""
+    surfaces: bool = False
+    """Also compare meshes with the true surfaces (`meshes/` of our own layout; slow)."""
+    seed: int = Field(default=0, ge=0)
+
+
+def evaluate(
+    config: EvaluateConfig,
+    *,
+    scene: "Scene",
+    samples: Samples,
+    sfm: Sfm,
+    labels: Labels,
+    truth: "GroundTruth",
+    context: StageContext,
+) -> dict[str, Any]:
+    """Compare and write `eval.json`; the same content is returned.
+
+    Raises InputError: the truth is of another video (its number of frames or its shape differs).
+    """
+    from pipelines.evaluation.report import compare
+
+    tables = compare(config, scene=scene, samples=samples, sfm=sfm, labels=labels, truth=truth, progress=context.progress)
+    write_json(context.out / "eval.json", tables)
+    return tables

@@ -1,0 +1,16 @@
+"""Reading ground truth as others lay it out on disk: one module per layout, each giving a `GroundTruth`."""
+
+from pathlib import Path
+
+from pipelines.errors import InputError
+from pipelines.evaluation.ground_truth import GroundTruth
+
+
+def load_truth(folder: Path) -> GroundTruth:
+    """Recognise the layout of a folder and read it.
+
+    Raises InputError: the folder is none of the known layouts, or is damaged.
+    """
+    if (folder / "gt.npz").is_file():
+        return GroundTruth.load(folder)
+    raise InputError(f"{folder} holds no ground truth that osn can read: expected gt.npz in it")
