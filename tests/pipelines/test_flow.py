@@ -11,11 +11,12 @@ from pipelines.errors import InputError, MissingDependencyError
 from pipelines.flow import (
     FlowConfig,
     FlowMethod,
-    at_full_size,
+    chained,
     compute_flow,
     consistent,
     dis_estimator,
     frame_pairs,
+    resized_flow,
     working_size,
 )
 from pipelines.geometry import pixel_centres
@@ -69,7 +70,7 @@ def rotation(angle_deg: float) -> np.ndarray:
 )
 def test_dis_recovers_a_known_motion_with_the_centre_of_rotation_at_half_pixels(matrix, shift):
     first, second, truth = moved_texture(matrix, shift)
-    error = np.linalg.norm(dis_estimator()(first, second) - truth, axis=-1)[15:-15, 15:-15]
+    error = np.linalg.norm(dis_estimator()(first, second, None) - truth, axis=-1)[15:-15, 15:-15]
     assert np.median(error) < 0.05
     assert np.quantile(error, 0.95) < 0.2
 
@@ -120,6 +121,31 @@ def test_occluded_pixels_are_inconsistent(tmp_path):
     np.testing.assert_allclose(np.median(flow_px[background], axis=(0, 1)), [0, 0], atol=0.1)
 
 
+def test_chained_flow_follows_each_step_from_where_the_last_one_ends(tmp_path):
+    """Horizontal stretches x -> 1.1 x, seen from pixel centres: three of them make x -> 1.331 x."""
+    flow = Flow(tmp_path, ((0, 1), (1, 2), (2, 3)))
+    xy = pixel_centres(40, 3)
+    step = np.stack([0.1 * xy[..., 0], np.zeros_like(xy[..., 0])], -1)
+    for t in range(3):
+        flow.write(t, t + 1, step, np.ones((3, 40), bool))
+    np.testing.assert_allclose(chained(flow, 0, 3)[:, :25, 0], 0.331 * xy[:, :25, 0], atol=0.01)
+    np.testing.assert_allclose(chained(flow, 1, 2), step, atol=0.01)
+
+
+def test_wide_strides_keep_a_small_object_that_moves_by_more_than_its_size(tmp_path):
+    xy = pixel_centres(WIDTH, HEIGHT)
+    frames = []
+    for t in range(9):
+        image = texture(xy)
+        square = np.abs(xy - [30 + 6 * t, 60]).max(-1) < 8
+        image[square] = texture(1.7 * (xy - [6 * t, 0]), seed=1)[square]
+        frames.append(image)
+    flow = compute_flow(FlowConfig(), video=make_video(tmp_path, frames), context=stage_context(tmp_path))
+    on_square = np.s_[56:64, 26:34]
+    np.testing.assert_allclose(np.median(flow.read(0, 8)[0][on_square], axis=(0, 1)), [48, 0], atol=0.3)
+    np.testing.assert_allclose(np.median(flow.read(8, 0)[0][56:64, 74:82], axis=(0, 1)), [-48, 0], atol=0.3)
+
+
 def test_consistency_rule_on_numbers_worked_by_hand():
     forward = np.zeros((1, 6, 2), np.float32)
     backward = np.zeros((1, 6, 2), np.float32)
@@ -163,7 +189,7 @@ def test_a_shrunk_flow_is_brought_back_in_px_of_the_full_size():
     # A flow that is linear in position: 0.1 x + 0.3 at full size, so half of it on the half-size grid.
     flow = np.zeros((20, 30, 2), np.float32)
     flow[..., 0] = (0.1 * pixel_centres(60, 40)[..., 0] + 0.3).reshape(20, 2, 30, 2).mean((1, 3)) / 2
-    full = at_full_size(flow, 60, 40)
+    full = resized_flow(flow, 60, 40)
     np.testing.assert_allclose(full[1:-1, 1:-1, 0], (0.1 * pixel_centres(60, 40)[..., 0] + 0.3)[1:-1, 1:-1], atol=1e-5)
 
 

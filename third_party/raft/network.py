@@ -245,13 +245,14 @@ class Raft(nn.Module):
         second: Float[Tensor, "N 3 H W"],
         iterations: int,
         max_volume_bytes: int = 2**31,
+        guess: Float[Tensor, "N 2 h w"] | None = None,
     ) -> Float[Tensor, "N 2 H W"]:
-        """Flow in px from the first to the second image."""
+        """Flow in px from the first to the second image. guess: flow in cells to begin with instead of zero."""
         correlation = make_correlation(self.fnet(first), self.fnet(second), self.widths.radius, max_volume_bytes)
         hidden, context = self.cnet(first).split([self.widths.hidden, self.widths.context], 1)
         hidden, context = torch.tanh(hidden), F.relu(context)
         start = cell_positions(hidden)
-        flow = torch.zeros_like(start)
+        flow = torch.zeros_like(start) if guess is None else guess
         for _ in range(iterations):
             found = correlation.lookup(start + flow)
             hidden, change = self.update_block(hidden, context, found, flow)

@@ -84,6 +84,21 @@ def test_authors_weights_recover_a_large_translation(authors_small, playroom):
     assert np.median(error) < 0.3
 
 
+def test_a_good_first_guess_is_kept(authors_small, playroom):
+    import cv2
+
+    image = cv2.imread(str(min((playroom / "images_train").iterdir())))[..., ::-1].copy()
+    first, second = image[10:210, 100:300], image[4:204, 12:212]
+    estimate = raft_estimator(authors_small, RaftSize.SMALL, iterations=4, device="cpu", max_volume_bytes=VOLUME_BYTES)
+    truth = np.full((200, 200, 2), [88, 6], np.float32)
+    inner = np.s_[20:-20, 20:100]
+
+    def median_error_px(guess):
+        return np.median(np.linalg.norm(estimate(first, second, guess) - truth, axis=-1)[inner])
+
+    assert median_error_px(truth + 2) < 0.3 < median_error_px(None)
+
+
 def test_authors_large_checkpoint_loads_with_its_repeated_norms(tmp_path):
     torch.manual_seed(0)
     weights = Raft(RaftSize.LARGE).state_dict()
