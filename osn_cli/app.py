@@ -12,7 +12,9 @@ from osn_cli.options import gathered, preprocessing_options, session_options
 from osn_cli.session import Session
 from pipelines.errors import OsnError
 
+EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
 
 app = typer.Typer(
     name="osn",
@@ -123,13 +125,16 @@ def export(
     metric: Annotated[str | None, typer.Option("--metric", help='A known size: "object 2 height = 0.3 m".')] = None,
 ) -> None:
     """Write meshes, animations, cameras, depth for other programs. Without a format: --mesh."""
-    wanted = {"mesh": mesh, "glb": glb, "usd": usd, "colmap": colmap}
-    wanted |= {"nerfstudio": nerfstudio, "depth": depth, "masks": masks, "points": points}
-    shared = {"sample": sample, "mesh_format": mesh_format, "max_faces": max_faces, "metric": metric}
-    formats = [name for name, chosen in wanted.items() if chosen] or ["mesh"]
-    for name in formats:
-        _, places = session.execute(["export"], choices={"export": {**shared, "format": name}})
-        outcomes.show(session.console, places, "export")
+    chosen = {"mesh": mesh, "glb": glb, "usd": usd, "colmap": colmap}
+    chosen |= {"nerfstudio": nerfstudio, "depth": depth, "masks": masks, "points": points}
+    formats = [name for name, wanted in chosen.items() if wanted] or ["mesh"]
+    details = {
+        "sample": sample,
+        "mesh_format": mesh_format,
+        "metric": metric,
+        "meshing": max_faces and {"max_faces": max_faces},
+    }
+    outcomes.show_exports(session.console, session.export_each(formats, details))
 
 
 @app.command("eval")
@@ -151,11 +156,12 @@ def run_command(
     source: Source = None,
     n: Annotated[int | None, typer.Option("--n", help="Number of scenes.")] = None,
 ) -> None:
-    """Everything: preprocess, train, sample, render, export meshes."""
+    """Everything: preprocess, train, sample, render, export meshes and an animated GLB."""
     from pipelines.runner import CHAIN
 
-    _, places = session.execute((*CHAIN, "render", "export"), source=source, choices={**choices, "sample": {"n": n}})
-    outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render", "export")
+    _, places = session.execute((*CHAIN, "render"), source=source, choices={**choices, "sample": {"n": n}})
+    outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render")
+    outcomes.show_exports(session.console, session.export_each(["mesh", "glb"], {}))
 
 
 @app.command()
@@ -194,7 +200,7 @@ def demo_command(
 
 
 def main() -> None:
-    """Entry point. Every expected failure is one line on stderr and a fixed exit code (docs/user-guide.md)."""
+    """Entry point. Every failure is one line on stderr and a fixed exit code (docs/user-guide.md)."""
     console = Console()
     try:
         code = app(standalone_mode=False)
@@ -203,9 +209,13 @@ def main() -> None:
             raise
         console.error(error.format_message() if isinstance(error, typer.TyperException) else str(error))
         code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        console.error(f"unexpected {type(error).__name__}: {error}; please report it with the output of --debug")
+        code = EXIT_UNEXPECTED
+    if code == EXIT_INTERRUPTED:
         console.error("interrupted; nothing is lost: the same command goes on where it was")
-        code = EXIT_INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
 
 

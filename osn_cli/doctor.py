@@ -10,7 +10,17 @@ from osn_cli.console import Console
 from pipelines.errors import MissingDependencyError
 
 PACKAGES = ("osn_cli", "pipelines", "third_party")
-REQUIRED = ("torch", "numpy", "scipy", "opencv-python", "pycolmap", "scikit-image", "trimesh", "segment-anything", "imageio-ffmpeg")
+REQUIRED = (
+    "torch",
+    "numpy",
+    "scipy",
+    "opencv-python",
+    "pycolmap",
+    "scikit-image",
+    "trimesh",
+    "segment-anything",
+    "imageio-ffmpeg",
+)
 OPTIONAL = {"usd-core": "usd", "viser": "view", "torchvision": "sam", "transformers": "sam2", "lpips": "lpips"}
 
 

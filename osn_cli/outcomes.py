@@ -1,6 +1,6 @@
 """What a command says when it is done: read from the results on disk, shown as tables or printed as JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,13 @@ def show(console: Console, places: Mapping[str, Path], *stages: str) -> None:
         told[stage] = {"folder": str(places[stage]), **described}
         console.say(f"{stage}: {places[stage]}")
     console.result(told)
+
+
+def show_exports(console: Console, folders: Sequence[Path]) -> None:
+    """Where exported files lie."""
+    for folder in folders:
+        console.say(f"export: {folder}")
+    console.result({"export": [{"folder": str(folder), **_files(console, folder)} for folder in folders]})
 
 
 def _files(console: Console, folder: Path) -> dict[str, Any]:

@@ -77,9 +77,10 @@ class Session:
 
         Raises OsnError: unknown options, no workspace, an unusable device.
         """
-        from pipelines.config import Preset, build, merge, parse_assignments, read_toml
+        from pipelines.config import build, merge, parse_assignments, read_toml
         from pipelines.runner import STAGES, Run
         from pipelines.store import Workspace
+        from pipelines.train import Preset
 
         typed = merge(
             read_toml(self.config_file) if self.config_file else {},
@@ -113,9 +114,19 @@ class Session:
             write_effective(run.config, self.folder / "config.toml")
             return run, run.ensure(stages, progress=self.console, observer=self.console)
 
+    def export_each(self, formats: Sequence[str], details: Mapping[str, Any]) -> list[Path]:
+        """Write each format into a folder of its own, so that one does not undo another. Returns the folders."""
+        from pipelines.export import FORMATS
+
+        places = []
+        for name in formats:
+            choices = {"export": {**{known: known == name for known in FORMATS}, **details}}
+            places.append(self.execute(["export"], choices=choices)[1]["export"])
+        return places
+
 
 def parse_preset(name: str) -> Any:
-    from pipelines.config import Preset
+    from pipelines.train import Preset
 
     try:
         return Preset(name)

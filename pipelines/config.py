@@ -6,7 +6,6 @@ Choices that a person made (as opposed to defaults) are kept per workspace, so t
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +23,10 @@ from pipelines.sfm import SfmConfig
 from pipelines.stage import StageConfig
 from pipelines.tracks import TracksConfig
 from pipelines.train import PRESETS as TRAIN_PRESETS
-from pipelines.train import TrainConfig
+from pipelines.train import Preset, TrainConfig
 
 Choices = dict[str, Any]
 """Nested options that a person gave: {"train": {"steps": 500}}."""
-
-
-class Preset(StrEnum):
-    """How much effort goes into the scene."""
-
-    FAST = "fast"
-    """Minutes on two CPU cores."""
-    DEFAULT = "default"
-    """An hour on a CPU, minutes on a GPU."""
-    PAPER = "paper"
-    """The sizes of the OSN paper."""
 
 
 class Config(StageConfig):

@@ -1,10 +1,11 @@
 """Which stage needs what, and running only what is out of date."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pipelines import artifacts
 from pipelines.config import Config
@@ -172,6 +173,11 @@ def _segment_needs(config: Config) -> tuple[str, ...]:
     return ("frames",) if config.segment.method == "masks" else ("frames", "flow")
 
 
+def _render_variant(config: Config) -> str:
+    """Camera path and samples as one folder name: `sway-diverse4`."""
+    return re.sub(r"[^\w.+-]+", "", f"{Path(str(config.render.path)).stem}-{config.render.samples}")
+
+
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -188,13 +194,13 @@ STAGES: dict[str, Stage] = {
         Stage("sfm", _sfm, lambda c: c.sfm, lambda c: ("frames", "segment", "tracks")),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",)),
-        Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), variant=lambda c: c.render.variant),
+        Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), variant=_render_variant),
         Stage(
             "export",
             _export,
             lambda c: c.export,
             lambda c: ("frames", "segment", "sfm", "train", "sample"),
-            variant=lambda c: c.export.variant,
+            variant=lambda c: "-".join(sorted(c.export.wanted)),
         ),
         Stage(
             "evaluate",
@@ -211,6 +217,7 @@ PREPROCESSING = ("frames", "flow", "segment", "tracks", "sfm")
 CHAIN = (*PREPROCESSING, "train", "sample")
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Who is told what the runner does."""
 

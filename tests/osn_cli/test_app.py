@@ -1,0 +1,123 @@
+"""The command line from outside: one line per error, fixed exit codes, nothing heavy before it is needed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from osn_cli import app as application
+
+HEAVY = ("torch", "cv2", "pycolmap", "scipy", "skimage", "trimesh", "PIL")
+
+
+@pytest.fixture
+def osn(tmp_path: Path, monkeypatch, capsys):
+    """Run the command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["osn", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            application.main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_help_imports_nothing_heavy():
+    program = (
+        "import sys\nsys.argv = ['osn', '--help']\nfrom osn_cli.app import main\n"
+        f"try:\n    main()\nexcept SystemExit:\n    pass\nprint([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "preprocess" in done.stdout
+
+
+def test_planning_imports_nothing_heavy(tmp_path):
+    (tmp_path / "workspace.json").write_text(json.dumps({"source": "gone.mp4", "choices": {}, "preset": "fast"}))
+    program = (
+        f"import sys\nsys.argv = ['osn', 'plan', '-w', {str(tmp_path)!r}, '--device', 'cpu']\nfrom osn_cli.app import main\n"
+        f"try:\n    main()\nexcept SystemExit:\n    pass\nprint([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("preprocess", "none.mp4"), 3, "none.mp4 does not exist: give a video file or a folder of images"),
+        (("train",), 4, "there is no workspace in osn-work: run osn preprocess VIDEO first"),
+        (("status", "-w", "elsewhere"), 4, "there is no workspace in elsewhere"),
+        (("preprocess", "v.mp4", "--set", "train.step=5"), 2, "unknown option train.step: did you mean train.steps?"),
+        (("preprocess", "v.mp4", "--set", "steps"), 2, "expected STAGE.OPTION=VALUE"),
+        (("preprocess", "v.mp4", "--preset", "fats"), 2, "--preset fats: no such preset; expected one of fast, default, paper"),
+        (("preprocess", "v.mp4", "--from", "trian"), 2, "--from trian: no such stage"),
+        (("preprocess", "v.mp4", "--config", "none.toml"), 2, "--config none.toml cannot be read"),
+        (("preprocess", "v.mp4", "--max-frames", "2"), 2, "frames.max_frames = 2: input should be greater than or equal to 5"),
+        (("train", "--stesp", "5"), 2, "No such option: --stesp"),
+        (("trian",), 2, "No such command 'trian'"),
+        (("weights", "verify", "nothing"), 5, "no weights are called nothing: choose one of"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_fixed_code(osn, tmp_path, arguments, code, message):
+    if "v.mp4" in arguments:
+        (tmp_path / "v.mp4").write_bytes(b"x")
+    found, out, err = osn(*arguments)
+    assert found == code
+    assert out == ""
+    assert err.startswith("error ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_debug_shows_the_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["osn", "train", "--debug"])
+    with pytest.raises(application.OsnError, match="there is no workspace"):
+        application.main()
+
+
+def test_an_interrupt_says_that_nothing_is_lost(osn, monkeypatch):
+    from osn_cli.session import Session
+
+    def interrupt(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "execute", interrupt)
+    code, _, err = osn("train")
+    assert code == 130
+    assert "the same command goes on where it was" in err
+
+
+def test_another_video_needs_another_workspace(osn, tmp_path):
+    (tmp_path / "osn-work").mkdir()
+    (tmp_path / "osn-work" / "workspace.json").write_text(json.dumps({"source": "/a.mp4", "choices": {}, "preset": "fast"}))
+    (tmp_path / "b.mp4").write_bytes(b"x")
+    code, _, err = osn("preprocess", "b.mp4")
+    assert code == 2
+    assert "osn-work holds the results of /a.mp4: name another workspace with -w DIR" in err
+
+
+def test_the_workspace_comes_from_the_environment(osn, monkeypatch):
+    monkeypatch.setenv("OSN_WORKSPACE", "from-environment")
+    assert "there is no workspace in from-environment" in osn("train")[2]
+
+
+def test_a_text_file_leaves_the_old_results_alone(osn, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    code, _, err = osn("preprocess", "text.mp4")
+    assert code == 3
+    assert "text.mp4 is not a video that can be decoded" in err.replace(str(tmp_path), "")
+    assert not (tmp_path / "osn-work" / "frames").exists()
+
+
+def test_weights_list_is_readable_by_scripts(osn):
+    code, out, _ = osn("weights", "list", "--json")
+    assert code == 0
+    assert "raft-small" in [row["name"] for row in json.loads(out)["weights"]]

@@ -1,0 +1,132 @@
+"""The chain, with stages that only count how often they run."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines import runner
+from pipelines.config import build
+from pipelines.runner import CHAIN, STAGES, Run
+from pipelines.store import Workspace
+from pipelines.train import Preset
+
+
+@pytest.fixture
+def ran(monkeypatch) -> Counter:
+    """How often each stage ran; what it makes is a file with its options and the content of its inputs."""
+    counter: Counter = Counter()
+
+    def fake(stage):
+        def run(inputs, context):
+            counter[stage.name] += 1
+            above = [(inputs.workspace.place(needed) / "result").read_text() for needed in stage.needs(inputs.config)]
+            content = [str(stage.options(inputs.config)), *above]
+            (context.out / "result").write_text("\n".join(content))
+
+        return run
+
+    fakes = {name: replace(stage, run=fake(stage)) for name, stage in STAGES.items()}
+    monkeypatch.setattr(runner, "STAGES", fakes)
+    return counter
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(b"first")
+    return path
+
+
+@pytest.fixture
+def make(tmp_path: Path, source: Path):
+    def run(choices=None, **options) -> Run:
+        workspace = Workspace(tmp_path / "osn-work")
+        workspace.create()
+        return Run(workspace, build(Preset.FAST, choices or {}), source, **options)
+
+    return run
+
+
+def test_the_second_run_does_nothing(make, ran):
+    make().ensure(CHAIN)
+    assert ran == dict.fromkeys(CHAIN, 1)
+    make().ensure(CHAIN)
+    assert ran == dict.fromkeys(CHAIN, 1)
+
+
+def test_one_byte_of_the_video_reruns_everything(make, ran, source):
+    make().ensure(CHAIN)
+    source.write_bytes(b"f1rst")
+    make({"frames": {"max_frames": 50}}).ensure(CHAIN)
+    assert ran["frames"] == 2
+
+
+def test_an_option_reruns_only_what_depends_on_it(make, ran):
+    make().ensure(CHAIN)
+    run = make({"train": {"steps": 17}})
+    plan = {stage.name: verdict for stage, verdict in run.plan(CHAIN)}
+    assert [name for name, verdict in plan.items() if not verdict.hit] == ["train", "sample"]
+    assert "option train.steps changed from" in plan["train"].reason
+    assert plan["sample"].reason == "if the new train differs from the old"
+    run.ensure(CHAIN)
+    assert ran == {**dict.fromkeys(CHAIN, 1), "train": 2, "sample": 2}
+
+
+def test_an_equal_result_stops_the_rerun(make, ran):
+    make().ensure(CHAIN)
+    make(forced=frozenset({"frames"})).ensure(CHAIN)
+    assert ran == {**dict.fromkeys(CHAIN, 1), "frames": 2}
+
+
+def test_a_damaged_result_is_made_again(make, ran):
+    run = make()
+    places = run.ensure(CHAIN)
+    (places["tracks"] / "result").write_text("x")
+    run.ensure(CHAIN)
+    assert ran == {**dict.fromkeys(CHAIN, 1), "tracks": 2}
+
+
+def test_masks_need_no_flow_and_are_watched(make, ran, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    (masks / "0.png").write_bytes(b"a")
+    choices = {"segment": {"method": "masks", "masks": str(masks)}}
+    make(choices).ensure(["segment"])
+    assert ran == {"frames": 1, "segment": 1}
+    (masks / "0.png").write_bytes(b"bb")
+    assert [v.reason for s, v in make(choices).plan(["segment"]) if s.name == "segment"] == ["input segment.masks changed"]
+
+
+def test_a_video_that_is_gone_does_not_hurt_what_is_done(make, ran, source):
+    make().ensure(["frames"])
+    source.unlink()
+    make().ensure(["flow"])
+    assert ran == {"frames": 1, "flow": 1}
+
+
+def test_exports_live_side_by_side(make, ran):
+    first = make({"export": {"mesh": True}}).ensure(["export"])["export"]
+    second = make({"export": {"glb": True}}).ensure(["export"])["export"]
+    assert first != second
+    make({"export": {"mesh": True}}).ensure(["export"])
+    assert ran["export"] == 2
+
+
+def test_the_observer_hears_what_happens(make, ran):
+    heard = []
+
+    class Observer:
+        def reused(self, stage):
+            heard.append(("reused", stage))
+
+        def started(self, stage, reason):
+            heard.append(("started", stage, reason))
+
+        def finished(self, stage, wall_s):
+            heard.append(("finished", stage))
+
+    make().ensure(["frames"])
+    make().ensure(["flow"], observer=Observer())
+    assert heard == [("reused", "frames"), ("started", "flow", "not made yet"), ("finished", "flow")]
