@@ -72,7 +72,9 @@ def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, "_"]]:
     """Objects grouped so that no bound ties two groups: those that follow from both objects' own intervals tie nothing."""
     tied = b < b[:, :1] + b[:1, :] - 1e-12
     tied[0], tied[:, 0] = False, False
-    reachable = np.linalg.matrix_power((tied | tied.T | np.eye(len(b), dtype=bool)).astype(float), len(b)) > 0
+    reachable = tied | tied.T | np.eye(len(b), dtype=bool)
+    for _ in range(len(b).bit_length()):
+        reachable = reachable @ reachable
     first = reachable.argmax(1)
     return [np.nonzero(first == k)[0] for k in range(1, len(b)) if first[k] == k]
 

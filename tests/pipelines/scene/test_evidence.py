@@ -1,0 +1,112 @@
+"""A camera slides along a wall; a square card in front of it stands still on the image. Depths are known by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.artifacts import UNKNOWN
+from pipelines.geometry import rigid
+from pipelines.scene.evidence import AloneMaps, EvidenceConfig, OcclusionEvidence, evidence_from_maps
+
+W, H, T = 24, 16, 4
+WALL, CARD = 8.0, 2.0
+CARD_ROWS, CARD_COLUMNS = slice(4, 12), slice(8, 16)
+NO_BORDER = EvidenceConfig(border_px=0)
+
+
+def sliding_maps(step_px: float) -> AloneMaps:
+    """The wall moves by step_px per frame in the image; the card, seen by the same camera, does not."""
+    focal = 20.0
+    depth = np.full((T, 2, H, W), np.inf, np.float32)
+    depth[:, 0] = WALL
+    depth[:, 1, CARD_ROWS, CARD_COLUMNS] = CARD
+    column = np.zeros((T, H, W), np.uint8)
+    column[:, CARD_ROWS, CARD_COLUMNS] = 1
+    wall_shift = np.stack([np.arange(T) * step_px * WALL / focal, np.zeros(T), np.zeros(T)], axis=1)
+    cam_from_obj = np.stack([rigid(np.tile(np.eye(3), (T, 1, 1)), wall_shift), np.tile(np.eye(4), (T, 1, 1))])
+    intrinsics = np.array([[focal, 0, W / 2], [0, focal, H / 2], [0, 0, 1.0]])
+    opacity = np.isfinite(depth).astype(np.float32)
+    return AloneMaps(depth, opacity, column, np.arange(T) * 3, intrinsics, cam_from_obj, np.ones((2, T), bool))
+
+
+def rays_of(evidence: OcclusionEvidence, frame: int) -> np.ndarray:
+    return evidence.frame == frame
+
+
+def test_rays_are_those_with_two_hits_and_a_known_label():
+    evidence = evidence_from_maps(sliding_maps(2.0), full_width=2 * W, config=NO_BORDER)
+    assert len(evidence.column) == T * 8 * 8
+    assert np.all(evidence.column == 1)
+    assert np.all(evidence.depth == [WALL, CARD])
+    assert set(evidence.frame) == {0, 3, 6, 9}
+    assert evidence.xy_px.min(0).tolist() == [2 * 8.5, 2 * 4.5]
+    assert evidence.xy_px.max(0).tolist() == [2 * 15.5, 2 * 11.5]
+
+
+def test_hidden_wall_is_observed_where_another_frame_sees_it():
+    # In frame 0 the wall behind card column c is at column c + 2u in frame u: beyond the card (>= 16) first for c + 6 >= 16.
+    evidence = evidence_from_maps(sliding_maps(2.0), config=NO_BORDER)
+    first = rays_of(evidence, 0)
+    seen = evidence.observed[first, 0]
+    assert np.array_equal(seen, evidence.xy_px[first, 0] >= 10.5)
+    assert np.all(evidence.observed[:, 1])
+
+
+def test_hidden_wall_is_not_evidence_when_nothing_moves():
+    evidence = evidence_from_maps(sliding_maps(0.0), config=NO_BORDER)
+    assert not evidence.observed[:, 0].any()
+
+
+def test_hidden_wall_at_another_depth_is_not_observed():
+    maps = sliding_maps(6.0)
+    guessed = maps.depth.copy()
+    guessed[:, 0, CARD_ROWS, CARD_COLUMNS] *= 1.1
+    evidence = evidence_from_maps(replace(maps, depth=guessed), config=NO_BORDER)
+    assert not evidence.observed[:, 0].any()
+    assert evidence_from_maps(maps, config=NO_BORDER).observed[:, 0].any()
+
+
+def test_more_views_are_harder_to_get():
+    share = [
+        evidence_from_maps(sliding_maps(3.0), config=EvidenceConfig(border_px=0, min_views=n)).observed[:, 0].mean()
+        for n in (1, 2, 3)
+    ]
+    assert share[0] > share[1] > share[2] > 0
+
+
+def test_border_unknown_unregistered_and_transparent_rays_are_left_out():
+    maps = sliding_maps(2.0)
+    assert len(evidence_from_maps(maps).column) == T * 6 * 6
+    unknown = maps.column.copy()
+    unknown[0] = UNKNOWN
+    assert len(evidence_from_maps(replace(maps, column=unknown), config=NO_BORDER).column) == (T - 1) * 64
+    registered = maps.registered.copy()
+    registered[1, 2] = False
+    assert 6 not in evidence_from_maps(replace(maps, registered=registered), config=NO_BORDER).frame
+    opacity = maps.opacity.copy()
+    opacity[1, 1] = 0.4
+    assert 3 not in evidence_from_maps(replace(maps, opacity=opacity), config=NO_BORDER).frame
+
+
+def test_a_depth_beside_an_edge_is_unreliable():
+    maps = sliding_maps(2.0)
+    depth = maps.depth.copy()
+    depth[:, 0, :, 12:] = 2 * WALL
+    evidence = evidence_from_maps(replace(maps, depth=depth), config=NO_BORDER)
+    assert set(np.unique(evidence.xy_px[:, 0])) == {8.5, 9.5, 10.5, 13.5, 14.5, 15.5}
+
+
+def test_no_evidence_at_all(tmp_path):
+    maps = sliding_maps(1.0)
+    evidence = evidence_from_maps(replace(maps, registered=np.zeros((2, T), bool)))
+    assert evidence.depth.shape == (0, 2)
+    evidence.save(tmp_path / "evidence.npz")
+    assert OcclusionEvidence.load(tmp_path / "evidence.npz").observed.shape == (0, 2)
+
+
+def test_stored_evidence_is_the_same(tmp_path):
+    evidence = evidence_from_maps(sliding_maps(2.0))
+    evidence.save(tmp_path / "evidence.npz")
+    loaded = OcclusionEvidence.load(tmp_path / "evidence.npz")
+    for name in ("depth", "opacity", "column", "frame", "xy_px", "observed"):
+        assert np.array_equal(getattr(loaded, name), getattr(evidence, name))
