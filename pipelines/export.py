@@ -207,10 +207,18 @@ def _write_colmap(job: _Job) -> None:
     from pipelines.formats.colmap import write_model
 
     folder = job.folder("colmap")
+    image_names = [job.video.path(t).name for t in range(job.video.n_frames)]
     for model, name in zip(job.sfm.objects, job.labels.names, strict=True):
         if model.usable:
             path = folder / file_name(model.object_id, name)
-            write_model(path, model, job.sfm.intrinsics, job.sfm.width, job.sfm.height)
+            write_model(
+                path,
+                model,
+                intrinsics=job.sfm.intrinsics,
+                width=job.sfm.width,
+                height=job.sfm.height,
+                image_names=image_names,
+            )
             job.written.append(path)
 
 

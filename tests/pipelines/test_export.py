@@ -161,6 +161,21 @@ def test_transforms_json_gives_the_rays_of_the_filming_camera_again(exported, to
         assert np.allclose(np.array(frame["transform_matrix"])[:3, 2], -expected[2, :3])
 
 
+def test_colmap_reads_its_models_back_with_the_same_reprojection_error(exported, toy_sfm, toy_video):
+    import pycolmap
+
+    _, written = exported(colmap=True)
+    assert [path.name for path in written] == ["00_background", "01_ball", "03_box"]
+    for path, model in zip(written, (toy_sfm.objects[0], toy_sfm.objects[1], toy_sfm.objects[3]), strict=True):
+        reconstruction = pycolmap.Reconstruction(str(path))
+        assert reconstruction.num_reg_images() == toy_video.n_frames
+        assert reconstruction.num_points3D() == 30
+        assert reconstruction.compute_mean_reprojection_error() < 1e-6
+        found = {image.name: image.cam_from_world().matrix() for image in reconstruction.images.values()}
+        assert all((toy_video.folder / name).is_file() for name in found)
+        assert np.allclose(found["000005.png"], model.cam_from_obj[5, :3])
+
+
 def test_depth_images_hold_the_filmed_depth(exported, toy_scene, toy_samples):
     import cv2
 
