@@ -20,7 +20,7 @@ def run(session: Session, folder: Path, seed: int) -> None:
         make_scene(demo_spec(seed)).write(scene)
     session = replace(session, folder=folder / "osn-work")
     choices = {"sample": {"n": 1000}}
-    run, places = session.execute(DEMO_STAGES, source=video, choices=choices)
+    _, places = session.execute(DEMO_STAGES, source=video, choices=choices)
     outcomes.show(session.console, places, "segment", "sfm", "train", "sample")
     session.console.say("")
     session.console.say("Look at:")

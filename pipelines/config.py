@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipelines.errors import UsageError
 from pipelines.evaluate import EvaluateConfig
@@ -32,16 +32,16 @@ Choices = dict[str, Any]
 class Config(StageConfig):
     """Every stage's options."""
 
-    frames: FramesConfig = Field(default_factory=FramesConfig)
-    flow: FlowConfig = Field(default_factory=FlowConfig)
-    segment: SegmentConfig = Field(default_factory=SegmentConfig)
-    tracks: TracksConfig = Field(default_factory=TracksConfig)
-    sfm: SfmConfig = Field(default_factory=SfmConfig)
-    train: TrainConfig = Field(default_factory=TrainConfig)
-    sample: SampleConfig = Field(default_factory=SampleConfig)
-    render: RenderConfig = Field(default_factory=RenderConfig)
-    export: ExportConfig = Field(default_factory=ExportConfig)
-    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    frames: FramesConfig = FramesConfig()
+    flow: FlowConfig = FlowConfig()
+    segment: SegmentConfig = SegmentConfig()
+    tracks: TracksConfig = TracksConfig()
+    sfm: SfmConfig = SfmConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+    render: RenderConfig = RenderConfig()
+    export: ExportConfig = ExportConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
 
 
 def merge(*layers: Mapping[str, Any]) -> Choices:

@@ -106,7 +106,8 @@ def _movie(source: Path, config: FramesConfig, context: StageContext) -> tuple[I
     n_available = (end_s - config.start_s) * fps
     stride = _stride(n_available, fps, config)
     _note_cut(n_available, fps, stride, config, context)
-    width, height = _working_size(*described["size"], config, source)
+    filmed_width, filmed_height = described["size"]
+    width, height = _working_size(filmed_width, filmed_height, config, source)
     n_expected = min(n_available / stride, config.max_frames)
 
     def decode() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
