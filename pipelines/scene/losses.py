@@ -1,0 +1,46 @@
+"""What a rendering is held against. Every function returns a mean over the rays that count, zero when there are none.
+
+Symbols: n rays, K objects, S samples. A weight of 0 excludes a ray; nothing here divides by zero or takes log(0).
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def weighted_mean(values: Float[Tensor, "n"], weights: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    return (values * weights).sum() / weights.sum().clamp_min(1.0)
+
+
+def colour_loss(rgb: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], counted: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Mean squared error, the quantity that PSNR measures."""
+    return weighted_mean((rgb - target).square().mean(-1), counted.to(rgb.dtype))
+
+
+def depth_loss(depth: Float[Tensor, "n"], target: Float[Tensor, "n"], weights: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Mean absolute error relative to the target; rays without a target have weight 0."""
+    return weighted_mean((depth / target.clamp_min(1e-6) - 1).abs().clamp(max=1.0), weights)
+
+
+def segmentation_loss(weights: Float[Tensor, "n K"], column: Int[Tensor, "n"], counted: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Cross-entropy between the objects' shares of a ray and the mask. Column 255 (unknown) must not be counted."""
+    seen = weights.gather(1, column.clamp(max=weights.shape[1] - 1)[:, None])[:, 0]
+    return weighted_mean(-torch.log(seen.clamp(1e-4, 1.0)), counted.to(weights.dtype))
+
+
+def opacity_loss(opacity: Float[Tensor, "*n"], counted: Bool[Tensor, "*n"], solid: bool) -> Float[Tensor, ""]:
+    """Cross-entropy that pulls opacity to 1 (`solid`) or to 0."""
+    wrong = opacity if not solid else 1 - opacity
+    return weighted_mean(-torch.log((1 - wrong).clamp(1e-4, 1.0)).flatten(), counted.to(opacity.dtype).flatten())
+
+
+def distortion_loss(
+    weights: Float[Tensor, "*n S"], depth: Float[Tensor, "*n S"], scale: Float[Tensor, "*n"]
+) -> Float[Tensor, "*n"]:
+    """Spread of the weights along each ray (mip-NeRF 360, equation 15, between intervals), in shares of `scale`.
+
+    sum_ij w_i w_j |u_i - u_j| in linear time: for sorted u it is 2 sum_i w_i (u_i W_{<i} - U_{<i}).
+    """
+    u = depth / scale[..., None]
+    mass, moment = weights.cumsum(-1) - weights, (weights * u).cumsum(-1) - weights * u
+    return 2 * (weights * (u * mass - moment)).sum(-1)

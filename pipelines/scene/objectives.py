@@ -1,0 +1,84 @@
+"""The loss of one training step, in the first stage (every object alone) and afterwards (all composited)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pipelines.scene import losses
+from pipelines.scene.compositing import RaySamples, alone, composite
+from pipelines.scene.model import SceneModel
+from pipelines.scene.pixels import Batch
+from pipelines.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Terms of the loss before weighting, and their weighted sum."""
+
+    terms: dict[str, Tensor]
+    total: Tensor
+
+
+def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch) -> Losses:
+    """Every object on its own pixels; moving objects are pushed out of the rays on which the background is seen.
+
+    The push is weak: a moving object may stand there behind something static. Where it really is, its own pixels of
+    other frames outweigh it.
+    """
+    images = alone(samples)
+    own = batch.column[:, None]
+    rgb = images.rgb.gather(1, own[..., None].expand(-1, 1, 3))[:, 0]
+    opacity = images.opacity.gather(1, own)[:, 0]
+    depth = images.depth.gather(1, own)[:, 0]
+    everywhere = torch.ones_like(batch.coloured)
+    on_background = (batch.column == 0)[:, None].expand(-1, images.opacity.shape[1] - 1)
+    terms = {
+        "colour": losses.colour_loss(rgb, batch.rgb, batch.coloured),
+        "depth": losses.depth_loss(depth, batch.depth, batch.depth_weight),
+        "segmentation": losses.opacity_loss(opacity, everywhere, solid=True),
+        "outside": losses.opacity_loss(images.opacity[:, 1:], on_background, solid=False),
+    }
+    return _weighted(config, model, samples, terms)
+
+
+def composite_losses(
+    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, scale: Float[Tensor, "1 K"]
+) -> Losses:
+    """All objects together under one scale combination."""
+    image = composite(samples, scale)
+    rgb, opacity, depth = image.rgb[0], image.opacity[0], image.depth[0]
+    own_scale = scale[0][batch.column.clamp(max=scale.shape[1] - 1)]
+    known: Bool[Tensor, n] = batch.column < scale.shape[1]
+    terms = {
+        "colour": losses.colour_loss(rgb, batch.rgb, batch.coloured),
+        "depth": losses.depth_loss(depth / opacity.clamp_min(1e-3) / own_scale, batch.depth, batch.depth_weight),
+        "segmentation": losses.segmentation_loss(image.weights[0], batch.column, known),
+    }
+    return _weighted(config, model, samples, terms)
+
+
+def _weighted(config: TrainConfig, model: SceneModel, samples: RaySamples, terms: dict[str, Tensor]) -> Losses:
+    """Add the terms that regularise the fields, and sum up."""
+    scale = torch.tensor([field.box.size for field in model.fields], device=samples.depth.device)
+    spread = losses.distortion_loss(
+        samples.own_weights(), samples.depth.clamp(max=_FAR * scale[:, None]), scale.expand(len(samples.depth), -1)
+    )
+    terms = terms | {
+        "distortion": spread.mean(),
+        "smoothness": torch.stack([field.smoothness() for field in model.fields]).sum(),
+    }
+    weights = {
+        "colour": 1.0,
+        "depth": config.depth_weight,
+        "segmentation": config.segmentation_weight,
+        "outside": config.outside_weight,
+        "distortion": config.distortion_weight,
+        "smoothness": config.smoothness_weight,
+    }
+    return Losses(terms, torch.stack([weights[name] * term for name, term in terms.items()]).sum())
+
+
+_FAR = 20.0
+"""The spread of samples farther than this many box sizes is not held against a field."""

@@ -1,0 +1,72 @@
+"""Cached density on a lattice: where to put samples on a ray, and which space to skip.
+
+The cache holds, per cell in grid coordinates, a slowly forgotten maximum of the density seen there (as Instant-NGP's
+occupancy grid, Mueller et al. 2022, appendix C, with the value kept instead of a bit). It never takes part in rendering:
+it only proposes where the field is queried, so a wrong cell costs samples or noise, not bias.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pipelines.scene.contraction import Box
+
+
+class DensityCache(nn.Module):
+    """Density (per own unit) of an object in cells of its grid coordinates."""
+
+    def __init__(self, resolution: int, start: float) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.register_buffer("density", torch.full((resolution**3,), start))
+
+    density: Tensor
+
+    def cells(self, g: Float[Tensor, "*b 3"]) -> Int[Tensor, "*b"]:
+        """Cell of each point (clamped to the grid)."""
+        low = ((g + 1) * (0.5 * self.resolution)).long().clamp_(0, self.resolution - 1)
+        return (low[..., 0] * self.resolution + low[..., 1]) * self.resolution + low[..., 2]
+
+    def at(self, g: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
+        return self.density[self.cells(g)]
+
+    def centres(self, cells: Int[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+        """Grid coordinates of the cells' centres."""
+        n = self.resolution
+        integers = torch.stack([cells // (n * n), cells // n % n, cells % n], -1)
+        return (integers + 0.5) * (2 / n) - 1
+
+    @torch.no_grad()
+    def refresh(
+        self,
+        box: Box,
+        density: Callable[[Tensor], Tensor],
+        *,
+        n_cells: int,
+        decay: float,
+        generator: torch.Generator,
+    ) -> None:
+        """Let every value fade by `decay`, and look at `n_cells` cells anew, half of them among the occupied ones.
+
+        A cell's value never falls below what was just seen in it.
+        """
+        device = self.density.device
+        total = len(self.density)
+        cells = torch.randint(total, (n_cells - n_cells // 2,), generator=generator, device=device)
+        tried = torch.randint(total, (4 * n_cells,), generator=generator, device=device)
+        dense = tried[self.density[tried] > self.density.mean()][: n_cells // 2]
+        cells = torch.cat([cells, dense])
+        jitter = (torch.rand(len(cells), 3, generator=generator, device=device) - 0.5) * (2 / self.resolution)
+        seen = density(box.obj_from_grid(self.centres(cells) + jitter))
+        self.density.index_copy_(0, cells, self.density[cells] * decay)
+        self.density.scatter_reduce_(0, cells, seen, "amax")
+
+    @torch.no_grad()
+    def mark(self, g: Float[Tensor, "n 3"], density: float) -> None:
+        """Raise the cells around known surface points."""
+        step = 2 / self.resolution
+        offsets = torch.cartesian_prod(*[torch.tensor([-step, 0.0, step], device=g.device)] * 3)
+        cells = self.cells((g[:, None] + offsets).reshape(-1, 3)).unique()
+        self.density[cells] = self.density[cells].clamp_min(density)

@@ -1,0 +1,70 @@
+"""An untrained scene from the inputs of the stage: boxes, field sizes, poses, and the density caches' first guess."""
+
+import numpy as np
+import torch
+
+from pipelines.artifacts import Labels, Sfm, SfmStatus, Video
+from pipelines.geometry import scaled_intrinsics
+from pipelines.scene import boxes
+from pipelines.scene.fields import FieldKind, FieldSize
+from pipelines.scene.marching import Marching
+from pipelines.scene.model import SceneModel
+from pipelines.scene.pixels import PixelStore
+from pipelines.scene.scene import Footage, Scene
+from pipelines.scene.schedule import Schedule
+from pipelines.train import TrainConfig
+
+
+def untrained_scene(
+    config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, pixels: PixelStore, device: torch.device
+) -> Scene:
+    """A scene whose fields know nothing yet but where the objects are."""
+    models = [sfm.objects[k] for k in sfm.scene_ids]
+    seen = pixels.column.cpu().numpy()
+    intrinsics = scaled_intrinsics(sfm.intrinsics, pixels.width / video.width, pixels.height / video.height)
+    object_boxes = [boxes.background_box(models[0], config.box_share)]
+    object_boxes += [boxes.mover_box(model, seen, k, intrinsics) for k, model in enumerate(models[1:], 1)]
+    schedule = Schedule(config)
+    resolutions = [schedule.resolution(0)] + [schedule.mover_resolution(0)] * (len(models) - 1)
+    sizes = [field_size(config, 1.0)] + [field_size(config, config.mover_resolution_ratio)] * (len(models) - 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = SceneModel(
+            object_boxes,
+            sizes,
+            resolutions,
+            config.cache_resolution,
+            torch.as_tensor(np.stack([m.cam_from_obj for m in models]), dtype=torch.float32),
+            torch.tensor([boxes.nearest_depth(m) for m in models]),
+        )
+    for k, one in enumerate(models):
+        points = torch.as_tensor(one.points, dtype=torch.float32)
+        model.cache(k).mark(object_boxes[k].grid_from_obj(points), 5.0 / object_boxes[k].size)
+    footage = Footage(
+        intrinsics=sfm.intrinsics,
+        width=video.width,
+        height=video.height,
+        n_frames=video.n_frames,
+        fps=video.fps,
+        object_ids=tuple(m.object_id for m in models),
+        names=tuple(labels.names[m.object_id] for m in models),
+        registered=np.stack([m.registered for m in models]),
+        log_scale_range=boxes.log_scale_range(models, config.near_share, config.far_share),
+        columns=seen,
+        assumed_columns=tuple(k for k, m in enumerate(models) if m.status is SfmStatus.ASSUMED_DEPTH),
+    )
+    marching = Marching(config.n_bins, config.n_samples, config.sample_floor, config.min_colour_weight, 0.003)
+    return Scene(footage, model.to(device), marching)
+
+
+def field_size(config: TrainConfig, ratio: float) -> FieldSize:
+    """Size of a field whose resolutions are `ratio` of the background's."""
+    return FieldSize(
+        kind=FieldKind(config.field),
+        density_components=config.density_components,
+        colour_components=config.colour_components,
+        colour_levels=config.colour_levels,
+        table_bits=config.table_bits,
+        colour_resolution=round(config.colour_resolution * ratio),
+        hidden=config.hidden,
+    )

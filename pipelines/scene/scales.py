@@ -1,0 +1,92 @@
+"""One round of learning which scale combinations are valid, from the frozen fields; and drawing valid ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
+from pipelines.scene.labelling import Validity, assess, draw_candidates
+from pipelines.scene.orders import order_tests
+from pipelines.scene.scale_network import ScaleNetwork
+from pipelines.scene.scene import Scene
+from pipelines.scene.zone import Zone
+from pipelines.train import TrainConfig
+
+TRIES = 16
+"""Draws from the zone among which the network chooses one that it believes in."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round learned."""
+
+    evidence: OcclusionEvidence
+    validity: Validity
+    network: ScaleNetwork
+    described: dict[str, Any]
+    """Figures for metrics.jsonl."""
+    notes: tuple[str, ...]
+    """Lines for people."""
+
+
+def evidence_frames(scene: Scene, n: int) -> list[int]:
+    """At most n frames, evenly spread over those in which the background has a pose."""
+    posed = np.nonzero(scene.registered[0])[0]
+    return sorted({int(t) for t in posed[np.linspace(0, len(posed) - 1, min(n, len(posed))).round().astype(int)]})
+
+
+def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
+    """Render every object alone, read the order of objects, and fit zone and network to it.
+
+    The fields are frozen meanwhile, so they are rendered once, whatever the number of combinations.
+    """
+    width = min(config.evidence_width_px, scene.width)
+    maps = scene.alone_maps(width=width, frames=evidence_frames(scene, config.evidence_frames))
+    evidence = evidence_from_maps(maps, full_width=scene.width)
+    random = np.random.default_rng([config.seed, round_index])
+    validity = assess(order_tests(evidence), scene.log_scale_range, random, assumed_columns=scene.assumed_columns)
+    network = scene.network or ScaleNetwork(scene.log_scale_range, seed=config.seed).to(scene.device)
+    candidates = draw_candidates(validity.zone, scene.log_scale_range, config.combinations, random)
+    labels = validity.valid(candidates)
+    loss = network.fit(candidates, labels, seed=config.seed + round_index)
+    described = {
+        "rays_with_order": len(evidence.column),
+        "noise_share": validity.noise_share,
+        "valid_share": float(labels.mean()),
+        "network_loss": loss if np.isfinite(loss) else None,
+        "intervals": None if validity.zone.is_empty else validity.zone.intervals.tolist(),
+    }
+    return Round(evidence, validity, network, described, _notes(scene, validity))
+
+
+def _notes(scene: Scene, validity: Validity) -> tuple[str, ...]:
+    contradiction = validity.zone.contradiction
+    if contradiction is not None:
+        return (contradiction.describe(scene.names),)
+    if validity.is_contradictory:
+        return (f"{validity.noise_share:.1%} of the rays show the wrong object under any scales: masks or poses are wrong",)
+    return ()
+
+
+def draw(scene: Scene, random: np.random.Generator) -> Float[np.ndarray, "K"]:
+    """Log scales of one combination that zone and network hold for valid. The zone must not be empty."""
+    assert scene.zone is not None
+    candidates = scene.zone.sample(TRIES, random)
+    if scene.network is None:
+        return candidates[0]
+    score = scene.network.score(candidates)
+    accepted = np.nonzero(score >= 0.5)[0]
+    return candidates[accepted[0] if len(accepted) else score.argmax()]
+
+
+def restored(
+    zone: Mapping[str, np.ndarray] | None, network: Mapping[str, Any] | None
+) -> tuple[Zone | None, ScaleNetwork | None]:
+    """Zone and network of a checkpoint."""
+    return (
+        None if zone is None else Zone.from_arrays(zone),
+        None if network is None else ScaleNetwork.from_state(network),
+    )

@@ -1,0 +1,254 @@
+"""The training loop: runs the steps of the plan, learns the scales, keeps checkpoints."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.artifacts import Labels, Sfm, Video
+from pipelines.errors import ReconstructionError
+from pipelines.geometry import scaled_intrinsics
+from pipelines.scene import checkpoint, objectives, previews, scales
+from pipelines.scene.pixels import Batch, PixelStore
+from pipelines.scene.preparation import untrained_scene
+from pipelines.scene.rays import camera_directions
+from pipelines.scene.scene import Scene
+from pipelines.scene.schedule import Phase, Schedule
+from pipelines.stage import StageContext
+from pipelines.train import TrainConfig
+
+CACHE_EVERY_STEPS = 16
+CACHE_DECAY = 0.9
+
+
+def run(config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> Scene:
+    """Train from the beginning or from the checkpoint in `context.out`."""
+    trainer = Trainer.prepare(config, video, labels, sfm, context)
+    trainer.resume()
+    trainer.train()
+    checkpoint.remove(context.out)
+    return trainer.scene
+
+
+def chosen_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class Trainer:
+    """State of one run."""
+
+    def __init__(self, config: TrainConfig, scene: Scene, pixels: PixelStore, context: StageContext) -> None:
+        self.config = config
+        self.scene = scene
+        self.pixels = pixels
+        self.context = context
+        self.schedule = Schedule(config)
+        self.step = 0
+        self.seconds: dict[str, float] = {}
+        device = scene.device
+        self.generator = torch.Generator(device)
+        self.registered = torch.from_numpy(scene.registered).to(device)
+        intrinsics = scaled_intrinsics(scene.intrinsics, pixels.width / scene.width, pixels.height / scene.height)
+        self.intrinsics = torch.as_tensor(intrinsics, dtype=torch.float32, device=device)
+        self.optimiser = self._optimiser()
+        self.monitor = Monitor(context)
+
+    @classmethod
+    def prepare(cls, config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> "Trainer":
+        device = chosen_device(config.device)
+        pixels = PixelStore.prepare(
+            video, labels, sfm, max_side_px=config.max_side_px, error_scale_px=config.depth_error_px, device=device
+        )
+        return cls(config, untrained_scene(config, video, labels, sfm, pixels, device), pixels, context)
+
+    def train(self) -> None:
+        with self.context.progress.task("train", self.config.steps) as advance:
+            advance(self.step)
+            while self.step < self.config.steps:
+                self._before_step()
+                with self._timed("fields"):
+                    terms = self._field_step()
+                self._after_step(terms)
+                advance(1)
+        with self._timed("scales"):
+            # The last round saw older fields: read the order of objects once more from the finished ones.
+            self._learn_scales(self.config.rounds)
+        self.monitor.write({"step": self.step, "seconds": self.seconds})
+
+    def _before_step(self) -> None:
+        """Everything that happens between steps: finer fields, a round of the scales, a checkpoint."""
+        step, config = self.step, self.config
+        wanted = self.schedule.resolution(step)
+        if wanted != self.scene.fields[0].resolution:
+            mover = self.schedule.mover_resolution(step)
+            self.scene.model.upsample([wanted] + [mover] * (self.scene.n_objects - 1))
+            self.optimiser = self._optimiser()
+        if step in self.schedule.round_steps:
+            with self._timed("scales"):
+                self._learn_scales(self.schedule.round_steps.index(step))
+        if step and step % config.checkpoint_every_steps == 0:
+            self.save_checkpoint()
+        if config.preview_every_steps and step and step % config.preview_every_steps == 0:
+            with self._timed("previews"):
+                previews.write(self.scene, self.context.out / "previews", step)
+
+    def _field_step(self) -> dict[str, Tensor]:
+        step, model = self.step, self.scene.model
+        self.generator.manual_seed(self.config.seed * 1_000_003 + step)
+        refined = self.schedule.refines_poses(step)
+        model.cameras.twist.requires_grad_(refined)
+        if step % CACHE_EVERY_STEPS == 0:
+            n_cells = self.scene.model.cache(0).resolution ** 3 // 8
+            model.refresh_caches(n_cells=n_cells, decay=CACHE_DECAY, generator=self.generator)
+        batch = self.pixels.batch(*self._draws(), self.generator)
+        with torch.autocast("cuda", enabled=batch.rgb.is_cuda):
+            result = self._losses(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        result.total.backward()
+        self._set_rates()
+        self.optimiser.step()
+        return result.terms | {"total": result.total}
+
+    def _losses(self, batch: Batch) -> objectives.Losses:
+        model, config = self.scene.model, self.config
+        directions = camera_directions(self.intrinsics, batch.xy_px)
+        rays = [model.filmed_rays(k, batch.frame, directions) for k in range(self.scene.n_objects)]
+        wanted = self.registered[:, batch.frame].T
+        own = batch.column[:, None] == torch.arange(self.scene.n_objects, device=wanted.device)
+        scale = self._scale()
+        if scale is None:
+            wanted = wanted & (own | ((batch.column == 0)[:, None] & ~own))
+        samples = model.samples(rays, wanted=wanted, kept=own, settings=self.scene.marching, generator=self.generator)
+        if scale is None:
+            return objectives.alone_losses(config, model, samples, batch)
+        return objectives.composite_losses(config, model, samples, batch, scale)
+
+    def _scale(self) -> Tensor | None:
+        """One valid combination for this step; None while objects are trained alone."""
+        if self.schedule.phase(self.step) is Phase.BOOTSTRAP or self.scene.zone is None or self.scene.zone.is_empty:
+            return None
+        random = np.random.default_rng([self.config.seed, self.step])
+        return torch.as_tensor(np.exp(scales.draw(self.scene, random)), dtype=torch.float32, device=self.scene.device)[None]
+
+    def _draws(self) -> tuple[list[int], list[int]]:
+        """Rays per object: random pixels, and reconstructed points."""
+        config, movers = self.config, self.scene.n_objects - 1
+        n_sparse = round(config.rays_per_step * config.sparse_share)
+        return _shares(config.rays_per_step - n_sparse, movers, config.mover_share), _shares(
+            n_sparse, movers, config.mover_share
+        )
+
+    def _optimiser(self) -> torch.optim.Adam:
+        """Tables, networks and poses with their rates. Made anew when the fields become finer, as in TensoRF."""
+        config = self.config
+        tables: list[torch.nn.Parameter] = []
+        networks: list[torch.nn.Parameter] = []
+        for field in self.scene.fields:
+            for name, parameter in field.named_parameters():
+                (networks if name.startswith(("colour_network", "basis")) else tables).append(parameter)
+        groups = [
+            {"params": tables, "rate": config.table_rate},
+            {"params": networks, "rate": config.network_rate},
+            {"params": [self.scene.model.cameras.twist], "rate": config.pose_rate},
+        ]
+        return torch.optim.Adam([group | {"lr": group["rate"]} for group in groups], betas=(0.9, 0.99), eps=1e-12, fused=True)
+
+    def _set_rates(self) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["rate"] * self.schedule.rate(self.step)
+
+    def _learn_scales(self, round_index: int) -> None:
+        outcome = scales.learn(self.scene, self.config, round_index)
+        self.scene.zone, self.scene.network, self.scene.evidence = outcome.validity.zone, outcome.network, outcome.evidence
+        self.monitor.write({"step": self.step, "round": round_index, **outcome.described})
+        for note in outcome.notes:
+            self.context.progress.note(note)
+
+    def _after_step(self, terms: dict[str, Tensor]) -> None:
+        self.step += 1
+        if self.step % self.config.log_every_steps == 0 or self.step == self.config.steps:
+            values = {name: float(value.detach()) for name, value in terms.items()}
+            self.monitor.watch(self.step, self.schedule.phase(self.step - 1), values)
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+    def save_checkpoint(self) -> None:
+        zone, network = self.scene.zone, self.scene.network
+        state = checkpoint.Checkpoint(
+            step=self.step,
+            model=self.scene.model.state_dict(),
+            resolutions=[field.resolution for field in self.scene.fields],
+            optimiser=self.optimiser.state_dict(),
+            zone=None if zone is None else zone.arrays(),
+            network=None if network is None else network.state_dict(),
+            seconds=self.seconds,
+        )
+        checkpoint.write(self.context.out, self._key(), state)
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if there is one of this configuration."""
+        found = checkpoint.read(self.context.out, self._key(), self.scene.device)
+        if found is None:
+            return
+        self.scene.model.upsample(found.resolutions)
+        self.scene.model.load_state_dict(found.model)
+        self.optimiser = self._optimiser()
+        self.optimiser.load_state_dict(found.optimiser)
+        self.scene.zone, self.scene.network = scales.restored(found.zone, found.network)
+        self.step, self.seconds = found.step, found.seconds
+        self.context.progress.note(f"training continues at step {self.step} of {self.config.steps}")
+
+    def _key(self) -> dict[str, object]:
+        return self.config.model_dump(mode="json")
+
+
+class Monitor:
+    """metrics.jsonl, and early warnings."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self.best: dict[tuple[Phase, str], float] = {}
+        self.warned: set[tuple[Phase, str]] = set()
+
+    def write(self, row: dict[str, object]) -> None:
+        with (self.context.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def watch(self, step: int, phase: Phase, values: dict[str, float]) -> None:
+        """Record the losses; say once when one has grown to several times its best, and stop when one is not finite.
+
+        Raises ReconstructionError: a loss is not a number any more.
+        """
+        self.write({"step": step, "phase": phase.name.lower(), **values})
+        bad = [name for name, value in values.items() if not np.isfinite(value)]
+        if bad:
+            raise ReconstructionError(
+                f"training diverged at step {step} ({', '.join(bad)}): lower train.table_rate or change train.seed"
+            )
+        for name in ("colour", "depth", "segmentation"):
+            key, value = (phase, name), values[name]
+            best = self.best[key] = min(self.best.get(key, value), value)
+            if value > WARN_FACTOR * best + WARN_OFFSET and key not in self.warned:
+                self.warned.add(key)
+                self.context.progress.note(
+                    f"step {step}: the {name} loss is {value:.3g}, it was {best:.3g} before: look at the previews"
+                )
+
+
+WARN_FACTOR, WARN_OFFSET = 4.0, 0.02
+
+
+def _shares(total: int, n_movers: int, mover_share: float) -> list[int]:
+    """Rays for the background and for each mover."""
+    each = round(total * mover_share / n_movers) if n_movers else 0
+    return [total - each * n_movers] + [each] * n_movers

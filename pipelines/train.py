@@ -1,0 +1,191 @@
+"""The `train` stage: object fields, refined poses, and valid scales, from a video, its labels and its reconstruction.
+
+Three stages as in OSN (Song et al. 2024, section 3): every object alone; then fields under one valid scale combination per
+step, alternating with rounds that learn which combinations are valid; then fields only. See docs/DESIGN.md section 5.
+"""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.artifacts import Labels, Sfm, Video
+from pipelines.errors import InputError, UsageError
+from pipelines.stage import StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from pipelines.scene.scene import Scene
+
+
+class Preset(StrEnum):
+    """How much time training takes."""
+
+    FAST = "fast"
+    """Minutes on two CPU cores."""
+    DEFAULT = "default"
+    """Up to an hour on a CPU, minutes on a GPU."""
+    PAPER = "paper"
+    """The sizes of the paper: for a GPU."""
+
+
+class TrainConfig(StageConfig):
+    """Options of training. The defaults are those of the `default` preset; `TrainConfig.preset` gives the others."""
+
+    seed: int = 0
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: CUDA where there is any."""
+    max_side_px: int = Field(default=384, ge=16)
+    """Longer side of the images that are learned from; larger videos are reduced to it."""
+
+    steps: int = Field(default=20_000, ge=1)
+    bootstrap_share: float = Field(default=0.25, ge=0, le=1)
+    """Share of the steps in which every object is trained alone."""
+    alternate_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the steps that alternate with rounds of learning the scales; the rest trains fields only."""
+    rounds: int = Field(default=5, ge=0)
+    """How often the scales are learned. 0: fields are trained alone to the end, and the scales are learned once then."""
+
+    rays_per_step: int = Field(default=2048, ge=16)
+    mover_share: float = Field(default=0.4, ge=0, le=1)
+    """Share of the rays on the moving objects' pixels, the same for each."""
+    sparse_share: float = Field(default=0.15, ge=0, lt=1)
+    """Share of the rays that go through reconstructed points, whose depth is known."""
+    n_bins: int = Field(default=96, ge=4)
+    n_samples: int = Field(default=24, ge=4)
+    sample_floor: float = Field(default=0.1, gt=0)
+    """Share of a ray's samples spread evenly, whatever is already known about its surfaces."""
+    min_colour_weight: float = Field(default=2e-3, ge=0)
+
+    field: Literal["grid", "tensorf"] = "grid"
+    resolution_start: int = Field(default=64, ge=8)
+    resolution_final: int = Field(default=160, ge=8)
+    mover_resolution_ratio: float = Field(default=0.5, gt=0)
+    """Resolution of a moving object over that of the background."""
+    upsample_at: tuple[float, ...] = (0.06, 0.12, 0.2)
+    """Shares of the steps after which the fields become finer."""
+    density_components: int = Field(default=3, ge=1)
+    colour_components: int = Field(default=4, ge=1)
+    colour_levels: int = Field(default=8, ge=1)
+    table_bits: int = Field(default=19, ge=8, le=24)
+    colour_resolution: int = Field(default=512, ge=16)
+    """Grid only: finest resolution of colour."""
+    hidden: int = Field(default=64, ge=8)
+    box_share: float = Field(default=0.75, gt=0, lt=1)
+    """Share of the background's grid (per axis) for its near box; the rest holds everything out to infinity."""
+    cache_resolution: int = Field(default=96, ge=8)
+
+    table_rate: float = Field(default=2e-2, gt=0)
+    network_rate: float = Field(default=2e-3, gt=0)
+    pose_rate: float = Field(default=5e-4, ge=0)
+    """Learning rate of the pose corrections, in radians and object distances; 0 keeps the given poses."""
+    final_rate: float = Field(default=0.1, gt=0, le=1)
+    """Learning rates at the end over those at the start."""
+    refine_poses_from: float = Field(default=0.3, ge=0, le=1)
+    """Share of the steps after which poses are refined."""
+
+    depth_weight: float = Field(default=0.1, ge=0)
+    depth_error_px: float = Field(default=1.0, gt=0)
+    """Reprojection error at which a reconstructed point's depth counts half."""
+    segmentation_weight: float = Field(default=0.02, ge=0)
+    outside_weight: float = Field(default=0.005, ge=0)
+    """Bootstrap: how strongly background pixels speak against a moving object on their ray (it may be hidden there)."""
+    smoothness_weight: float = Field(default=1e-3, ge=0)
+    distortion_weight: float = Field(default=1e-2, ge=0)
+
+    near_share: float = Field(default=0.05, gt=0)
+    """Near limit of every moving object, as a share of the background's median depth: an assumption."""
+    far_share: float = Field(default=1.2, gt=0)
+    """Far limit of every moving object, as a share of the background's largest depth."""
+    evidence_width_px: int = Field(default=128, ge=8)
+    """Width of the images from which the order of objects is read."""
+    evidence_frames: int = Field(default=32, ge=1)
+    """At most this many frames, evenly spread, are rendered for that."""
+    combinations: int = Field(default=4096, ge=1)
+    """Scale combinations labelled per round for the scale network."""
+
+    checkpoint_every_steps: int = Field(default=1000, ge=1)
+    preview_every_steps: int = Field(default=2000, ge=0)
+    """0: no preview images."""
+    log_every_steps: int = Field(default=50, ge=1)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "TrainConfig":
+        if self.bootstrap_share + self.alternate_share > 1:
+            raise ValueError(
+                f"bootstrap_share {self.bootstrap_share} and alternate_share {self.alternate_share} add up to more than 1"
+            )
+        return self
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "TrainConfig":
+        """Options of a preset, with single ones changed.
+
+        Raises UsageError: there is no such preset.
+        """
+        try:
+            return cls(**(PRESETS[Preset(name)] | changes))
+        except ValueError as error:
+            if name in PRESETS:
+                raise
+            raise UsageError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}") from error
+
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    Preset.FAST: {
+        "max_side_px": 192,
+        "steps": 3000,
+        "n_bins": 64,
+        "n_samples": 16,
+        "resolution_final": 128,
+        "table_bits": 17,
+        "colour_resolution": 320,
+        "cache_resolution": 64,
+        "evidence_frames": 16,
+        "rounds": 3,
+        "checkpoint_every_steps": 500,
+        "preview_every_steps": 1000,
+    },
+    Preset.DEFAULT: {},
+    Preset.PAPER: {
+        "max_side_px": 100_000,
+        "steps": 30_000,
+        "field": "tensorf",
+        "resolution_start": 80,
+        "resolution_final": 200,
+        "density_components": 16,
+        "colour_components": 48,
+        "n_bins": 192,
+        "n_samples": 64,
+        "hidden": 128,
+        "cache_resolution": 128,
+    },
+}
+"""What each preset changes."""
+
+
+def train(config: TrainConfig, *, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> "Scene":
+    """Train the scene; continues from the checkpoint that an interrupted run of the same configuration left in `context.out`.
+
+    Raises InputError: the inputs do not belong together, or the background was not reconstructed.
+    Raises ReconstructionError: training diverged.
+    """
+    from pipelines.scene import trainer
+
+    _check_inputs(video, labels, sfm)
+    scene = trainer.run(config, video, labels, sfm, context)
+    scene.save(context.out)
+    return scene
+
+
+def _check_inputs(video: Video, labels: Labels, sfm: Sfm) -> None:
+    size = (video.n_frames, video.height, video.width)
+    if labels.maps.shape != size:
+        raise InputError(
+            f"label maps are {labels.maps.shape}, the video is {size} (frames, height, width): run `segment` again"
+        )
+    if len(sfm.objects) != labels.n_objects:
+        raise InputError(f"{len(sfm.objects)} objects reconstructed for {labels.n_objects} labelled ones: run `sfm` again")
+    if not sfm.objects[0].usable:
+        raise InputError(
+            f"the background was not reconstructed ({sfm.objects[0].reason}): there is no world to put objects into"
+        )
