@@ -1,0 +1,75 @@
+"""`osn view`: the scenes in the browser, with time and scales to play with."""
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from osn_cli.console import Console
+from osn_cli.session import Session
+from pipelines.errors import MissingDependencyError, OsnError
+
+if TYPE_CHECKING:
+    from pipelines.runner import Inputs
+    from pipelines.viewer.app import Viewer
+
+OWN_SAMPLES = "own_samples.csv"
+
+
+def run(session: Session, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Show the sampled scenes until interrupted.
+
+    Raises MissingDependencyError: viser is not installed.
+    """
+    require_viser()
+    run, _ = session.execute(["sample"])
+    from pipelines.runner import Inputs
+
+    inputs = Inputs(run.workspace, run.config, run.source, run.device)
+    viewer = open_viewer(inputs, host=host, port=port)
+    session.console.say(f"The viewer is at {viewer.url} (Ctrl-C ends it); surfaces appear when they are made")
+    session.console.result({"url": viewer.url})
+    threading.Thread(target=add_meshes, args=(viewer, inputs, session.console), daemon=True).start()
+    try:
+        viewer.play_until_stopped()
+    except KeyboardInterrupt:
+        session.console.say("closed")
+    finally:
+        viewer.stop()
+
+
+def require_viser() -> None:
+    """Raises MissingDependencyError: viser is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("viser") is None:
+        raise MissingDependencyError('osn view needs the package viser: pip install "osn-cli[view]"')
+
+
+def open_viewer(inputs: "Inputs", *, host: str, port: int) -> "Viewer":
+    """The viewer of a workspace's scene, with points; surfaces are added later."""
+    from pipelines.viewer.app import Contents, Viewer
+
+    scene, sfm = inputs.scene, inputs.sfm
+    contents = Contents(
+        scene=scene,
+        samples=inputs.samples,
+        video=inputs.video,
+        points=[(sfm.objects[label].points, sfm.objects[label].point_rgb) for label in scene.object_ids],
+        zone=scene.zone,
+        network=scene.network,
+        log_scale_range=scene.log_scale_range,
+        own_samples=inputs.workspace.folder / OWN_SAMPLES,
+    )
+    return Viewer(contents, host=host, port=port)
+
+
+def add_meshes(viewer: "Viewer", inputs: "Inputs", console: Console) -> None:
+    """Find or make the surfaces, which takes seconds to minutes, while the points are already shown."""
+    from pipelines.meshing.surfaces import scene_meshes
+    from pipelines.stage import StageContext
+
+    context = StageContext(inputs.workspace.folder, inputs.workspace.items("export"), device=inputs.device)
+    asked: dict[str, Any] = {"scene": inputs.scene, "labels": inputs.labels, "video": inputs.video}
+    try:
+        viewer.show_meshes(scene_meshes(inputs.config.export.meshing, **asked, context=context))
+    except OsnError as error:
+        console.error(f"there are no surfaces to show, only points: {error}")
