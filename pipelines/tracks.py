@@ -20,7 +20,7 @@ class TracksConfig(StageConfig):
     """Tracks wanted on each object in every key frame; a small object gets as many as its pixels allow."""
     min_spacing_px: float = Field(2.0, gt=0)
     """Tracks are never started closer than this."""
-    key_stride_frames: int = Field(6, ge=1)
+    key_stride_frames: int = Field(2, ge=1)
     """New tracks are started every so many frames."""
     min_track_frames: int = Field(4, ge=2)
     """Shorter tracks are dropped."""

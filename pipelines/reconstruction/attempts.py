@@ -1,0 +1,100 @@
+"""Several attempts at one object, from different windows and their mirror twins, and the choice among them.
+
+A small reprojection error proves nothing about a weak-perspective object: bas-relief shapes and mirror twins reproject almost as
+well. So every attempt is driven to its own optimum on the same tracks, attempts that end in the same motion are counted as
+agreeing, and the best must beat the best that *disagrees* with it by a clear ratio of cost.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from pipelines.evaluation.poses import align_rotations
+from pipelines.geometry import rotation_angle_deg
+from pipelines.reconstruction.bundle import cauchy
+from pipelines.reconstruction.grow import Grown, GrowOptions, grow
+from pipelines.reconstruction.sightings import Sightings
+from pipelines.reconstruction.window import Window, candidate_windows, factorise
+
+SAME_MOTION_DEG = 1.0
+"""Attempts whose rotations differ by less (median) are the same answer."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One reconstruction with what it cost."""
+
+    grown: Grown
+    cost: float
+    """Mean Cauchy cost over all sightings of the tracks, those not explained counted as outliers; relative to loss_px squared."""
+    origin: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best attempt and how clearly it won."""
+
+    best: Attempt
+    rival_ratio: float
+    """Cost of the cheapest attempt with another motion over the best cost; infinite when no attempt disagrees."""
+    n_attempts: int
+    n_agreeing: int
+
+
+def total_cost(grown: Grown, sightings: Sightings, options: GrowOptions) -> float:
+    """Mean cost of all sightings, those without a pose or a point counted as errors of `max_error_px`."""
+    rho, _ = cauchy(grown.adjusted.residual_px, options.loss_px)
+    missing = int(sightings.seen.sum()) - len(rho)
+    worst, _ = cauchy(np.array([[options.max_error_px, 0.0]]), options.loss_px)
+    return float((np.minimum(rho, worst).sum() + missing * worst[0]) / max(int(sightings.seen.sum()), 1) / options.loss_px**2)
+
+
+def rotation_difference_deg(a: Grown, b: Grown) -> float:
+    """Median rotation angle between two motions after aligning their object frames; infinite without common frames."""
+    common = a.registered & b.registered
+    if common.sum() < 3:
+        return float("inf")
+    r_a, r_b = a.structure.cam_from_obj[common, :3, :3], b.structure.cam_from_obj[common, :3, :3]
+    turned: Float[np.ndarray, "F 3 3"] = r_a @ align_rotations(r_a, r_b)
+    return float(np.median(rotation_angle_deg(np.swapaxes(turned, 1, 2) @ r_b)))
+
+
+def attempt_window(sightings: Sightings, window: Window, focal_px: float, options: GrowOptions) -> list[Attempt]:
+    """Both twins of a window, grown to all frames."""
+    attempts = []
+    for twin, structure in enumerate(factorise(sightings, window, focal_px)):
+        registered = np.zeros(sightings.n_frames, bool)
+        registered[window.frames] = True
+        grown = grow(sightings, structure, registered, options)
+        if grown is not None:
+            origin = f"frames {window.frames[0]} to {window.frames[-1]}, twin {twin}"
+            attempts.append(Attempt(grown, total_cost(grown, sightings, options), origin))
+    return attempts
+
+
+def choose(attempts: list[Attempt]) -> Choice | None:
+    """The cheapest attempt, and how it compares with those that disagree."""
+    if not attempts:
+        return None
+    best = min(attempts, key=lambda attempt: attempt.cost)
+    differs = [rotation_difference_deg(best.grown, other.grown) > SAME_MOTION_DEG for other in attempts]
+    rivals = [other.cost for other, differing in zip(attempts, differs, strict=True) if differing]
+    ratio = min(rivals) / max(best.cost, 1e-12) if rivals else float("inf")
+    return Choice(best, ratio, len(attempts), len(attempts) - len(rivals))
+
+
+def attempt_all(sightings: Sightings, focal_px: float, options: GrowOptions, max_windows: int) -> list[Attempt]:
+    """Attempts from the best windows; later windows are tried until two windows agree on the best answer."""
+    attempts: list[Attempt] = []
+    for n_tried, window in enumerate(candidate_windows(sightings, focal_px, count=max_windows), start=1):
+        attempts += attempt_window(sightings, window, focal_px, options)
+        choice = choose(attempts)
+        if choice is not None and n_tried >= 2 and choice.n_agreeing >= 2 and choice.best.grown.registered.sum() == _visible(sightings, options):
+            break
+    return attempts
+
+
+def _visible(sightings: Sightings, options: GrowOptions) -> int:
+    """Number of frames with enough tracks to register."""
+    return int((sightings.seen.sum(1) >= options.min_frame_points).sum())

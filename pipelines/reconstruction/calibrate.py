@@ -1,0 +1,108 @@
+"""The focal length: given, self-calibrated on the background, or assumed.
+
+Self-calibration is bundle adjustment with the focal length free, from several starts. Its uncertainty comes from the same
+Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length, and then an assumption is stated instead.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from pipelines.artifacts import Tracks, read_json, write_json
+from pipelines.reconstruction.attempts import attempt_window, choose
+from pipelines.reconstruction.bundle import Adjusted, adjust
+from pipelines.reconstruction.grow import Grown
+from pipelines.reconstruction.rotation import rotate_only
+from pipelines.reconstruction.sightings import Sightings, spread_tracks
+from pipelines.reconstruction.solve import CORRELATED_SIGHTINGS, grow_options, has_parallax
+from pipelines.reconstruction.window import candidate_windows
+
+if TYPE_CHECKING:
+    from pipelines.sfm import SfmConfig
+
+START_FOVS_DEG = (60.0, 40.0, 85.0)
+
+
+@dataclass(frozen=True)
+class Focal:
+    """The focal length and where it comes from (`given`, `self-calibrated`, `assumed`)."""
+
+    focal_px: float
+    source: str
+    uncertainty: float = 0.0
+    """Expected error as a share of the focal length."""
+    note: str = ""
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / "focal.json", asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Focal":
+        return cls(**read_json(folder / "focal.json"))
+
+
+def find_focal(
+    config: "SfmConfig", background: Tracks, width: int, n_frames: int, principal_px: Float[np.ndarray, "2"]
+) -> Focal:
+    """The focal length to use for all objects."""
+    from pipelines.sfm import focal_from_fov
+
+    if config.focal_px is not None:
+        return Focal(config.focal_px, "given")
+    if config.fov_deg is not None:
+        return Focal(focal_from_fov(config.fov_deg, width), "given")
+    assumed_px = focal_from_fov(config.assumed_fov_deg, width)
+    sightings = Sightings.from_tracks(background, n_frames, principal_px)
+    found = self_calibrate(config, sightings, [focal_from_fov(fov, width) for fov in START_FOVS_DEG])
+    if found is None:
+        note = f"the background does not tell the focal length: {assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed"
+        return Focal(assumed_px, "assumed", note=note)
+    focal_px, uncertainty = found
+    low, high = focal_from_fov(140, width), focal_from_fov(5, width)
+    if uncertainty > config.max_focal_uncertainty or not low < focal_px < high:
+        note = (
+            f"the focal length found, {focal_px:.0f} px, is uncertain by {100 * uncertainty:.0f} %: "
+            f"{assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed; give --focal-px or --fov-deg"
+        )
+        return Focal(assumed_px, "assumed", uncertainty, note)
+    return Focal(focal_px, "self-calibrated", uncertainty)
+
+
+def self_calibrate(config: "SfmConfig", sightings: Sightings, starts_px: list[float]) -> tuple[float, float] | None:
+    """Focal length and its uncertainty (share of itself), from the start that ends cheapest; None when nothing fits."""
+    few = sightings.of_tracks(spread_tracks(sightings, config.attempt_tracks, config.seed))
+    if few.n_tracks < config.min_tracks:
+        return None
+    results = [result for start_px in starts_px if (result := _calibrated_from(config, few, start_px)) is not None]
+    if not results:
+        return None
+    adjusted = min(results, key=lambda result: result[1])[0]
+    return adjusted.structure.focal_px, focal_uncertainty(adjusted)
+
+
+def _calibrated_from(config: "SfmConfig", sightings: Sightings, start_px: float) -> tuple[Adjusted, float] | None:
+    """Bundle adjustment with a free focal length from one start, and its mean cost."""
+    options = grow_options(config, free_focal=True)
+    windows = candidate_windows(sightings, start_px, count=1)
+    choice = choose([a for window in windows for a in attempt_window(sightings, window, start_px, options)])
+    if has_parallax(config, sightings, start_px, choice):
+        assert choice is not None
+        final = _polished(sightings, choice.best.grown, config.loss_px)
+        return final, choice.best.cost
+    turning, _ = rotate_only(sightings, start_px, options)
+    return turning, turning.cost / max(len(turning.residual_px), 1) / config.loss_px**2
+
+
+def _polished(sightings: Sightings, grown: Grown, loss_px: float) -> Adjusted:
+    observed = sightings.observations(grown.registered, grown.placed)
+    return adjust(grown.structure, observed, loss_px=loss_px, max_iterations=60, tolerance=1e-8, free_focal=True)
+
+
+def focal_uncertainty(adjusted: Adjusted) -> float:
+    """Standard deviation of the focal length's logarithm, with the variance of correlated residuals."""
+    sigma_px = 1.4826 * float(np.median(np.abs(adjusted.residual_px)))
+    variance = np.linalg.pinv(adjusted.normal.matrix, rcond=1e-10, hermitian=True)[-1, -1]
+    return sigma_px * float(np.sqrt(max(variance, 0.0) * CORRELATED_SIGHTINGS))

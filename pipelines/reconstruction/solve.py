@@ -1,0 +1,132 @@
+"""One object from tracks to its model: attempts, choice, final adjustment, verdict."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
+from pipelines.reconstruction.attempts import Choice, attempt_all, choose
+from pipelines.reconstruction.bundle import cauchy
+from pipelines.reconstruction.grow import Grown, GrowOptions, finish, place_points
+from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
+from pipelines.reconstruction.model import in_own_unit, to_model
+from pipelines.reconstruction.rotation import rotate_only
+from pipelines.reconstruction.sightings import Sightings, spread_tracks
+
+if TYPE_CHECKING:
+    from pipelines.sfm import SfmConfig
+
+CORRELATED_SIGHTINGS = 60.0
+"""Sightings that carry the information of one: neighbouring patches overlap, and a track keeps its reference's error."""
+
+
+def grow_options(config: "SfmConfig", free_focal: bool = False) -> GrowOptions:
+    return GrowOptions(config.loss_px, config.max_error_px, config.min_frame_points, free_focal)
+
+
+def solve_object(
+    config: "SfmConfig", object_id: int, focal_px: float, tracks: Tracks, n_frames: int, principal_px: Float[np.ndarray, "2"]
+) -> ObjectModel:
+    """Reconstruct one object, or say in a typed outcome why not."""
+    sightings = Sightings.from_tracks(tracks, n_frames, principal_px)
+    enough = sightings.seen.sum(1) >= config.min_frame_points
+    if sightings.n_tracks < config.min_tracks or enough.sum() < 3:
+        reason = (
+            f"only {sightings.n_tracks} tracks, {int(enough.sum())} of {n_frames} frames with at least {config.min_frame_points}: "
+            "too small, too plain or too briefly seen"
+        )
+        return ObjectModel.failed(object_id, SfmStatus.NO_TRACKS, reason, n_frames)
+    options = grow_options(config)
+    few = sightings.of_tracks(spread_tracks(sightings, config.attempt_tracks, config.seed))
+    choice = choose(attempt_all(few, focal_px, options, config.max_windows))
+    if object_id == BACKGROUND and not has_parallax(config, few, focal_px, choice):
+        return _turning(config, sightings, focal_px, principal_px)
+    if choice is None:
+        reason = f"no reconstruction explains its {sightings.n_tracks} tracks as one rigid motion"
+        return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, n_frames)
+    return _finished(config, object_id, sightings, few, choice, principal_px)
+
+
+def has_parallax(config: "SfmConfig", sightings: Sightings, focal_px: float, choice: Choice | None) -> bool:
+    """Whether a camera that only turns explains the background clearly worse than one that moves."""
+    if choice is None:
+        return False
+    options = grow_options(config)
+    turning, _ = rotate_only(sightings, focal_px, options)
+    grown = choice.best.grown
+    moving = cauchy(grown.adjusted.residual_px, options.loss_px)[0].mean()
+    return float(cauchy(turning.residual_px, options.loss_px)[0].mean()) > config.min_parallax_ratio * float(moving)
+
+
+def _turning(config: "SfmConfig", sightings: Sightings, focal_px: float, principal_px: np.ndarray) -> ObjectModel:
+    """The background of a camera without parallax: rotations, and points at distance 1."""
+    options = grow_options(config)
+    some = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
+    adjusted, _ = rotate_only(some, focal_px, options)
+    median_px = float(np.median(np.linalg.norm(adjusted.residual_px, axis=-1)))
+    registered = some.seen.sum(1) >= 3
+    if median_px > config.max_error_px or not registered.any():
+        reason = f"neither a moving nor a turning camera explains the background's tracks (median error {median_px:.2f} px)"
+        return ObjectModel.failed(BACKGROUND, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
+    reason = "the camera does not move enough to show depth: the background is assumed on a far surface at distance 1"
+    placed = some.seen.sum(0) >= 2
+    quality = {"median_error_px": median_px, "assumed_depth": 1.0}
+    return to_model(
+        BACKGROUND, SfmStatus.ASSUMED_DEPTH, reason, some, adjusted.structure, registered, placed, principal_px, quality,
+        config.max_error_px,
+    )  # fmt: skip
+
+
+def _finished(
+    config: "SfmConfig", object_id: int, sightings: Sightings, few: Sightings, choice: Choice, principal_px: np.ndarray
+) -> ObjectModel:
+    """Adjust the best attempt on more tracks, triangulate all, and judge it."""
+    options = grow_options(config)
+    best = choice.best.grown
+    many = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
+    final = finish(many, best.structure, best.registered, options, iterations=30) or best
+    if final is best:
+        many = few
+    structure = in_own_unit(final.structure, final.registered, final.placed)
+    full, placed = place_points(sightings, structure, final.registered, options.max_error_px)
+    quality = _quality(sightings, many, final, choice, config, options)
+    status, reason = _verdict(config, sightings, final, quality)
+    return to_model(
+        object_id, status, reason, sightings, full, final.registered, placed, principal_px, quality, config.max_error_px
+    )
+
+
+def _quality(
+    sightings: Sightings, many: Sightings, final: Grown, choice: Choice, config: "SfmConfig", options: GrowOptions
+) -> dict[str, float]:
+    residual = np.linalg.norm(final.adjusted.residual_px, axis=-1)
+    return {
+        "median_error_px": float(np.median(residual)),
+        "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
+        "halves_difference_deg": min(halves_difference_deg(many, final, options), 180.0),
+        "rival_ratio": min(choice.rival_ratio, 1e6),
+        "attempts": float(choice.n_attempts),
+        "attempts_agreeing": float(choice.n_agreeing),
+        "placed_share": float(final.placed.sum() / max(many.n_tracks, 1)),
+        "registered_frames": float(final.registered.sum()),
+    }
+
+
+def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: dict[str, float]) -> tuple[SfmStatus, str]:
+    """OK, or why not."""
+    possible = int((sightings.seen.sum(1) >= config.min_frame_points).sum())
+    n_registered = int(final.registered.sum())
+    if n_registered < max(3, config.min_registered_share * possible):
+        return SfmStatus.NOT_REGISTERED, f"{n_registered} of {possible} frames with enough tracks registered"
+    expected = quality["expected_rotation_error_deg"]
+    if expected > config.max_rotation_error_deg:
+        return SfmStatus.UNRELIABLE, f"its motion is uncertain by about {expected:.1f} deg: too little turn or too little texture"
+    difference = quality["halves_difference_deg"]
+    if difference > 2 * config.max_rotation_error_deg:
+        return SfmStatus.UNRELIABLE, f"two halves of its tracks tell motions that differ by {difference:.1f} deg"
+    if quality["rival_ratio"] < config.min_rival_ratio:
+        return SfmStatus.UNRELIABLE, f"another motion explains its tracks almost as well (cost ratio {quality['rival_ratio']:.3f})"
+    return SfmStatus.OK, ""
+
+

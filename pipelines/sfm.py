@@ -1,0 +1,131 @@
+"""Stage `sfm`: tracks to one reconstruction per object, each in its own frame and unit, with the camera's focal length.
+
+Each object is reconstructed by itself: first guesses by factorising windows of many frames (both mirror twins), growth to all frames
+by resection, triangulation and robust bundle adjustment, a choice among the attempts, and a verdict on how far it can be trusted.
+Units: the background's and every object's unit puts its median depth over the clip at 1, so log scales near 0 mean
+"about as far away as the background" for every object.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from pipelines.artifacts import BACKGROUND, Labels, ObjectModel, Sfm, SfmStatus, Tracks, Video
+from pipelines.errors import UsageError
+from pipelines.stage import StageConfig, StageContext
+
+VERSION = 1
+
+
+class SfmConfig(StageConfig):
+    """Options of the stage `sfm`."""
+
+    focal_px: float | None = Field(None, gt=0)
+    """Focal length of the video at its full size, when it is known."""
+    fov_deg: float | None = Field(None, gt=1, lt=175)
+    """Horizontal field of view, when it is known instead."""
+    assumed_fov_deg: float = Field(60.0, gt=1, lt=175)
+    """Horizontal field of view that is assumed when the background does not tell it."""
+    max_focal_uncertainty: float = Field(0.05, gt=0)
+    """A self-calibrated focal length that is less certain than this share of itself is replaced by the assumption."""
+    loss_px: float = Field(0.3, gt=0)
+    """Width of the robust loss in bundle adjustment."""
+    max_error_px: float = Field(2.0, gt=0)
+    """Sightings that reproject worse than this are outliers."""
+    min_frame_points: int = Field(8, ge=4)
+    """Fewer points do not register a frame."""
+    min_tracks: int = Field(12, ge=8)
+    """An object with fewer tracks is not attempted."""
+    min_registered_share: float = Field(0.3, gt=0, le=1)
+    """An object must register in this share of the frames in which it has enough tracks."""
+    max_windows: int = Field(4, ge=1)
+    """Windows of frames from which reconstructions are started."""
+    attempt_tracks: int = Field(300, ge=8)
+    """Tracks used in each attempt."""
+    final_tracks: int = Field(1200, ge=8)
+    """Tracks used in the final bundle adjustment; all others are triangulated with its poses."""
+    max_rotation_error_deg: float = Field(2.5, gt=0)
+    """Objects whose expected rotation error is larger are reported as unreliable."""
+    min_rival_ratio: float = Field(1.05, ge=1)
+    """Objects for which another motion costs less than this multiple of the best are reported as unreliable."""
+    min_parallax_ratio: float = Field(3.0, gt=1)
+    """The background has parallax when a camera that only turns costs this many times more."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_focal(self) -> "SfmConfig":
+        if self.focal_px is not None and self.fov_deg is not None:
+            raise UsageError(
+                f"focal length {self.focal_px} px and field of view {self.fov_deg} deg are both given: give only one of them"
+            )
+        return self
+
+
+def focal_from_fov(fov_deg: float, width: int) -> float:
+    """Focal length in px of a horizontal field of view."""
+    return width / (2 * float(np.tan(np.radians(fov_deg) / 2)))
+
+
+def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Tracks, context: StageContext) -> Sfm:
+    """Reconstruct the background and every object. Failures are typed outcomes of the objects, never exceptions.
+
+    Writes `sfm.json` and `object_XX/` with the model and COLMAP's files in `object_XX/sparse`. Returns the result.
+    """
+    from pipelines.formats.colmap import write_model
+    from pipelines.reconstruction.calibrate import Focal, find_focal
+
+    principal_px = np.array([video.width / 2, video.height / 2])
+    background = tracks.of_object(BACKGROUND)
+    with context.progress.task("sfm", labels.n_objects + 1) as advance:
+        place = context.items.get(
+            "focal",
+            ["focal", VERSION, config.model_dump(), video.width, video.height, video.n_frames, _track_key(background)],
+            lambda folder: find_focal(config, background, video.width, video.n_frames, principal_px).save(folder),
+        )
+        focal = Focal.load(place)
+        if focal.note:
+            context.progress.note(focal.note)
+        advance(1)
+        models = []
+        for k in range(labels.n_objects):
+            model = _object(config, k, focal.focal_px, video, tracks.of_object(k), context)
+            if model.reason:
+                context.progress.note(f"{labels.names[k]}: {model.reason}")
+            models.append(model)
+            advance(1)
+    intrinsics = np.array([[focal.focal_px, 0, principal_px[0]], [0, focal.focal_px, principal_px[1]], [0, 0, 1]])
+    sfm = Sfm(intrinsics, video.width, video.height, tuple(models), focal.source)
+    sfm.save(context.out)
+    names = [video.path(t).name for t in range(video.n_frames)]
+    for model in models:
+        if model.usable:
+            folder = context.out / f"object_{model.object_id:02d}" / "sparse"
+            write_model(folder, model, intrinsics=intrinsics, width=video.width, height=video.height, image_names=names)
+    return sfm
+
+
+def _object(
+    config: SfmConfig, k: int, focal_px: float, video: Video, tracks: Tracks, context: StageContext
+) -> ObjectModel:
+    """One object's model, from the cache when its own tracks and the focal length are unchanged."""
+    from pipelines.reconstruction.model import coloured
+    from pipelines.reconstruction.solve import solve_object
+
+    principal_px = np.array([video.width / 2, video.height / 2])
+
+    def make(folder: Path) -> None:
+        model = solve_object(config, k, focal_px, tracks, video.n_frames, principal_px)
+        coloured(model, video).save(folder)
+
+    options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty"})
+    size = [video.width, video.height, video.n_frames]
+    place = context.items.get(f"object_{k:02d}", ["object", VERSION, k, options, focal_px, size, _track_key(tracks)], make)
+    return ObjectModel.load(place)
+
+
+def _track_key(tracks: Tracks) -> str:
+    """Content of one object's tracks."""
+    arrays = (tracks.track.astype(np.int64), tracks.frame.astype(np.int64), tracks.xy_px.astype(np.float32))
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
