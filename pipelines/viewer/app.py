@@ -38,7 +38,7 @@ class Contents:
     scene: SceneLike
     samples: Samples
     video: Video
-    points: Sequence[tuple[Float[np.ndarray, "M 3"], UInt8[np.ndarray, "M 3"]]]
+    points: Sequence[tuple[Float[np.ndarray, "_ 3"], UInt8[np.ndarray, "_ 3"]]]
     zone: Any
     network: Any
     log_scale_range: Float[np.ndarray, "K 2"]

@@ -43,7 +43,7 @@ def viewer(toy_scene, toy_video, toy_samples, wedge, wedge_ranges, tmp_path) -> 
     from pipelines.viewer.app import Contents, Viewer
 
     random = np.random.default_rng(0)
-    points = [(random.normal(size=(200, 3)), random.integers(0, 255, (200, 3), dtype=np.uint8)) for _ in range(3)]
+    points = [(random.normal(size=(n, 3)), random.integers(0, 255, (n, 3), dtype=np.uint8)) for n in (200, 50, 80)]
     network = SimpleNamespace(score=lambda log_scale: np.full(len(log_scale), 0.75))
     contents = Contents(
         scene=toy_scene,
