@@ -139,6 +139,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "resolution_final": 128,
         "table_bits": 17,
         "colour_resolution": 320,
+        "colour_components": 2,
+        "colour_levels": 10,
         "cache_resolution": 64,
         "evidence_frames": 16,
         "rounds": 3,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipelines.scene.contraction import Box
-from pipelines.scene.lookup import corners, hashed_rows, lattice_rows, weighted_rows
+from pipelines.scene.lookup import Lattice, corner_reads, weighted_rows
 
 
 class FieldKind(StrEnum):
@@ -73,6 +73,10 @@ class ObjectField(nn.Module, ABC):
     @abstractmethod
     def features(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n features"]:
         """What the colour network reads."""
+
+    @abstractmethod
+    def seed(self, g: Float[Tensor, "m 3"]) -> None:
+        """Start with some density around known surface points (grid coordinates); before training."""
 
     @abstractmethod
     def upsample(self, resolution: int) -> None:
@@ -134,6 +138,10 @@ class GridField(ObjectField):
         growth = (size.colour_resolution / COARSEST) ** (1 / max(1, size.colour_levels - 1))
         self.colour_resolutions = [round(COARSEST * growth**level) for level in range(size.colour_levels)]
         self.colour_rows = [min(2**size.table_bits, 2 ** (r**3 - 1).bit_length()) for r in self.colour_resolutions]
+        starts = [sum(self.colour_rows[:level]) for level in range(size.colour_levels)]
+        levels = list(zip(self.colour_resolutions, self.colour_rows, starts, strict=True))
+        self.dense_levels = [Lattice(r, None, start) for r, rows, start in levels if r**3 <= rows]
+        self.hashed_levels = [Lattice(r, rows, start) for r, rows, start in levels if r**3 > rows]
         start = torch.empty(sum(self.colour_rows), size.colour_components).uniform_(-1e-2, 1e-2)
         self.colour_table = nn.Parameter(start)
         self.colour_network = colour_network(size.colour_levels * size.colour_components, size.hidden)
@@ -141,21 +149,23 @@ class GridField(ObjectField):
     def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         total = torch.zeros_like(g[:, 0])
         for resolution, table in zip(self.density_resolutions, self.density_tables, strict=True):
-            integers, weight = corners(g, (resolution,) * 3)
-            total = total + weighted_rows(table, lattice_rows(integers, (resolution,) * 3), weight)[:, 0]
+            total = total + weighted_rows(table, *corner_reads(g, [Lattice(resolution)]))[:, 0]
         return total
 
     def features(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n features"]:
-        rows, weights, start = [], [], 0
-        for resolution, size in zip(self.colour_resolutions, self.colour_rows, strict=True):
-            integers, weight = corners(g, (resolution,) * 3)
-            dense = resolution**3 <= size
-            found = lattice_rows(integers, (resolution,) * 3) if dense else hashed_rows(integers, size)
-            rows.append(found + start)
-            weights.append(weight)
-            start += size
-        found = weighted_rows(self.colour_table, torch.stack(rows, 1).flatten(0, 1), torch.stack(weights, 1).flatten(0, 1))
-        return found.view(len(g), self.size.colour_levels * self.size.colour_components)
+        found = []
+        for lattices in (self.dense_levels, self.hashed_levels):
+            if lattices:
+                read = weighted_rows(self.colour_table, *corner_reads(g, lattices))
+                found.append(read.view(len(lattices), len(g), -1).transpose(0, 1).flatten(1))
+        return torch.cat(found, -1)
+
+    @torch.no_grad()
+    def seed(self, g: Float[Tensor, "m 3"]) -> None:
+        """Raise the nodes around the points in every density grid."""
+        for resolution, table in zip(self.density_resolutions, self.density_tables, strict=True):
+            rows, _ = corner_reads(g, [Lattice(resolution)])
+            table[rows.unique()] = SEED_DENSITY / len(self.density_tables)
 
     @torch.no_grad()
     def upsample(self, resolution: int) -> None:
@@ -176,6 +186,9 @@ class GridField(ObjectField):
                 total = total + volume.diff(dim=axis).square().mean()
         return total
 
+
+SEED_DENSITY = 6.0
+"""Raw density where all nested grids agree on a known point: about half opaque over one fine node."""
 
 COARSEST = 16
 """Nodes of the coarsest colour level."""
@@ -205,10 +218,9 @@ class TensorfField(ObjectField):
     ) -> list[Float[Tensor, "n components"]]:
         products = []
         for plane, line, axes, axis in zip(planes, lines, _PLANES, _LINES, strict=True):
-            integers, weight = corners(g[:, axes], (self.resolution,) * 2)
-            on_plane = weighted_rows(plane, lattice_rows(integers, (self.resolution,) * 2), weight)
-            integers, weight = corners(g[:, axis : axis + 1], (self.resolution,))
-            products.append(on_plane * weighted_rows(line, lattice_rows(integers, (self.resolution,)), weight))
+            lattice = [Lattice(self.resolution)]
+            on_plane = weighted_rows(plane, *corner_reads(g[:, axes], lattice))
+            products.append(on_plane * weighted_rows(line, *corner_reads(g[:, axis : axis + 1], lattice)))
         return products
 
     def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -217,6 +229,10 @@ class TensorfField(ObjectField):
 
     def features(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n features"]:
         return self.basis(torch.cat(self._products(self.colour_planes, self.colour_lines, g), -1))
+
+    @torch.no_grad()
+    def seed(self, g: Float[Tensor, "m 3"]) -> None:
+        """Products of planes and lines cannot hold scattered points: the start stays random."""
 
     @torch.no_grad()
     def upsample(self, resolution: int) -> None:

@@ -5,6 +5,8 @@ The forward pass is torch's fused `embedding_bag`; the backward pass scatters in
 many times faster than embedding_bag's own.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,13 +26,14 @@ class _WeightedRows(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         table, index, weight = ctx.saved_tensors
         grad = grad_outputs[0]
-        channels = table.shape[1]
         grad_table = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_table = grad.new_zeros(table.shape)
-            spread = weight[:, :, None] * grad[:, None, :]
-            flat = index.long()[:, :, None] * channels + torch.arange(channels, device=table.device)
-            grad_table.view(-1).scatter_add_(0, flat.view(-1), spread.view(-1))
+            rows, size = index.reshape(-1).long(), table.shape[0]
+            # One scatter per channel, point after point, stays in the cache; a single one over all channels does not.
+            per_channel = [
+                grad.new_zeros(size).scatter_add_(0, rows, (weight * grad[:, c : c + 1]).view(-1)) for c in range(grad.shape[1])
+            ]
+            grad_table = torch.stack(per_channel, 1)
         if ctx.needs_input_grad[2]:
             grad_weight = (table[index.long()] * grad[:, None, :]).sum(-1)
         return grad_table, None, grad_weight
@@ -44,52 +47,54 @@ def weighted_rows(
     return rows
 
 
-def corners(
-    coordinates: Float[Tensor, "n axes"], resolution: tuple[int, ...]
-) -> tuple[list[tuple[Int[Tensor, "n"], ...]], Float[Tensor, "n corners"]]:
-    """Lattice corners around points, and their multilinear weights.
+@dataclass(frozen=True)
+class Lattice:
+    """A regular lattice over [-1, 1] per axis; -1 and 1 are its first and last nodes ("align corners").
 
-    coordinates: in [-1, 1] per axis; -1 and 1 are the first and last lattice nodes ("align corners"). Clamped outside.
-    resolution: lattice nodes per axis.
-    Returns one tuple of integer coordinates per corner (last axis fastest), and the weights in the same order.
+    resolution: nodes per axis. rows: None for a dense table (row-major), or the size (a power of two) of a hashed one.
+    start: row at which this lattice's part of a shared table begins.
     """
-    nodes = torch.tensor(resolution, device=coordinates.device, dtype=coordinates.dtype)
-    position = (coordinates.clamp(-1, 1) + 1) * 0.5 * (nodes - 1)
-    low = torch.minimum(position.detach().floor(), nodes - 2)
-    high_weight = position - low
-    low = low.int()
-    per_axis = [((low[:, a], 1 - high_weight[:, a]), (low[:, a] + 1, high_weight[:, a])) for a in range(len(resolution))]
-    found: list[tuple[tuple[Tensor, ...], Tensor | None]] = [((), None)]
-    for ends in per_axis:
-        found = [
-            ((*integers, integer), weight if before is None else before * weight)
-            for integers, before in found
-            for integer, weight in ends
-        ]
-    return [integers for integers, _ in found], torch.stack([weight for _, weight in found if weight is not None], 1)
+
+    resolution: int
+    rows: int | None = None
+    start: int = 0
 
 
-def lattice_rows(integers: list[tuple[Int[Tensor, "n"], ...]], resolution: tuple[int, ...]) -> Int[Tensor, "n corners"]:
-    """Row-major rows of a dense table."""
-    rows = []
-    for corner in integers:
-        row = corner[0]
-        for axis in range(1, len(resolution)):
-            row = row * resolution[axis] + corner[axis]
-        rows.append(row)
-    return torch.stack(rows, 1)
+def corner_reads(
+    coordinates: Float[Tensor, "n axes"], lattices: Sequence[Lattice]
+) -> tuple[Int[Tensor, "reads corners"], Float[Tensor, "reads corners"]]:
+    """Rows and multilinear weights of the corners around each point (clamped to [-1, 1]) in each of several lattices.
+
+    The lattices are all dense or all hashed. Row l * n + i of the result is point i in lattice l; the corners' last axis runs
+    fastest. Weights are differentiable in the coordinates.
+    """
+    device, axes = coordinates.device, coordinates.shape[1]
+    hashed = lattices[0].rows is not None
+
+    def column(values: list[int]) -> Int[Tensor, "lattices 1"]:
+        return torch.tensor(values, dtype=torch.int32, device=device)[:, None]
+
+    nodes = column([lattice.resolution for lattice in lattices])
+    row = weight = None
+    # All arrays are (corners so far, lattices, points): long contiguous runs, which elementwise kernels need.
+    for axis in range(axes):
+        position = (coordinates[:, axis].clamp(-1, 1) + 1) * (0.5 * (nodes - 1))
+        low = torch.minimum(position.detach().floor(), nodes - 2)
+        factor = position - low
+        step = torch.full_like(nodes, _PRIMES[axis]) if hashed else nodes ** (axes - 1 - axis)
+        first = low.int() * step
+        pair, factors = torch.stack([first, first + step]), torch.stack([1 - factor, factor])
+        if row is None or weight is None:
+            row, weight = pair, factors
+        else:
+            row = ((row[:, None] ^ pair) if hashed else (row[:, None] + pair)).flatten(0, 1)
+            weight = (weight[:, None] * factors).flatten(0, 1)
+    assert row is not None and weight is not None
+    if hashed:
+        row = row & column([(lattice.rows or 1) - 1 for lattice in lattices])
+    row = row + column([lattice.start for lattice in lattices])
+    return row.flatten(1).t().contiguous(), weight.flatten(1).t().contiguous()
 
 
-# The primes of Mueller et al., "Instant Neural Graphics Primitives" (2022), equation 4, as wrapped 32-bit integers.
 _PRIMES = (1, 2654435761 - 2**32, 805459861)
-
-
-def hashed_rows(integers: list[tuple[Int[Tensor, "n"], ...]], size: int) -> Int[Tensor, "n corners"]:
-    """Rows of a table of `size` (a power of two) rows by the spatial hash of Instant-NGP."""
-    rows = []
-    for corner in integers:
-        row = corner[0] * _PRIMES[0]
-        for axis in range(1, len(corner)):
-            row = row ^ (corner[axis] * _PRIMES[axis])
-        rows.append(row & (size - 1))
-    return torch.stack(rows, 1)
+"""Of the spatial hash of Instant-NGP (Mueller et al. 2022, equation 4), as wrapped 32-bit integers."""

@@ -39,7 +39,9 @@ def untrained_scene(
         )
     for k, one in enumerate(models):
         points = torch.as_tensor(one.points, dtype=torch.float32)
-        model.cache(k).mark(object_boxes[k].grid_from_obj(points), 5.0 / object_boxes[k].size)
+        g = object_boxes[k].grid_from_obj(points)
+        model.fields[k].seed(g)
+        model.cache(k).mark(g, 5.0 / object_boxes[k].size)
     footage = Footage(
         intrinsics=sfm.intrinsics,
         width=video.width,
@@ -64,7 +66,7 @@ def field_size(config: TrainConfig, ratio: float) -> FieldSize:
         density_components=config.density_components,
         colour_components=config.colour_components,
         colour_levels=config.colour_levels,
-        table_bits=config.table_bits,
+        table_bits=round(config.table_bits + 2 * np.log2(ratio)),
         colour_resolution=round(config.colour_resolution * ratio),
         hidden=config.hidden,
     )
