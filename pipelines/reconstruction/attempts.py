@@ -13,12 +13,14 @@ from jaxtyping import Float
 from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
 from pipelines.reconstruction.bundle import cauchy
-from pipelines.reconstruction.grow import Grown, GrowOptions, grow
+from pipelines.reconstruction.grow import Grown, GrowOptions, grow, start
 from pipelines.reconstruction.sightings import Sightings
 from pipelines.reconstruction.window import Window, candidate_windows, factorise
 
 SAME_MOTION_DEG = 1.0
 """Attempts whose rotations differ by less (median) are the same answer."""
+REFUTED_RATIO = 2.5
+"""A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,19 @@ def rotation_difference_deg(a: Grown, b: Grown) -> float:
 
 
 def attempt_window(sightings: Sightings, window: Window, focal_px: float, options: GrowOptions) -> list[Attempt]:
-    """Both twins of a window, grown to all frames."""
-    attempts = []
+    """Both twins of a window, grown to all frames; a twin that the window itself refutes is dropped before it grows."""
+    frames = np.zeros(sightings.n_frames, bool)
+    frames[window.frames] = True
+    starts = []
     for twin, structure in enumerate(factorise(sightings, window, focal_px)):
-        registered = np.zeros(sightings.n_frames, bool)
-        registered[window.frames] = True
-        grown = grow(sightings, structure, registered, options)
+        started = start(sightings, structure, frames, options)
+        if started is not None:
+            starts.append((started[1], twin, started[0]))
+    attempts = []
+    for cost, twin, structure in starts:
+        if cost > REFUTED_RATIO * min(item[0] for item in starts):
+            continue
+        grown = grow(sightings, structure, frames, options)
         if grown is not None:
             origin = f"frames {window.frames[0]} to {window.frames[-1]}, twin {twin}"
             attempts.append(Attempt(grown, total_cost(grown, sightings, options), origin))

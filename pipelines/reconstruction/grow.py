@@ -24,6 +24,20 @@ class GrowOptions:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How long a bundle adjustment may take: iterations, and the relative decrease at which it stops."""
+
+    iterations: int
+    tolerance: float
+
+
+START = Effort(30, 1e-4)
+STEP = Effort(8, 1e-3)
+SETTLE = Effort(25, 1e-4)
+FINAL = Effort(40, 1e-6)
+
+
+@dataclass(frozen=True)
 class Grown:
     """A reconstruction of as many frames and tracks as could be had."""
 
@@ -88,20 +102,37 @@ def _pose_from_nothing(points: np.ndarray, xy_px: np.ndarray, focal_px: float) -
 
 
 def _adjusted(
-    sightings: Sightings, structure: Structure, registered: np.ndarray, placed: np.ndarray, options: GrowOptions, iterations: int
+    sightings: Sightings, structure: Structure, registered: np.ndarray, placed: np.ndarray, options: GrowOptions, effort: Effort
 ) -> Adjusted:
     observed = sightings.observations(registered, placed)
-    return adjust(structure, observed, loss_px=options.loss_px, max_iterations=iterations, free_focal=options.free_focal)
+    return adjust(
+        structure,
+        observed,
+        loss_px=options.loss_px,
+        max_iterations=effort.iterations,
+        tolerance=effort.tolerance,
+        free_focal=options.free_focal,
+    )
 
 
-def grow(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions, iterations: int = 40
-) -> Grown | None:
-    """Extend a first structure to all frames. None when the first frames already contradict it."""
+def start(
+    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions
+) -> tuple[Structure, float] | None:
+    """Adjust the first few frames from a rough guess; the result and its mean cost. None when hardly anything fits."""
     structure, placed = place_points(sightings, structure, registered, 8 * options.max_error_px)
     if placed.sum() < options.min_frame_points:
         return None
-    structure = _adjusted(sightings, structure, registered, placed, options, iterations).structure
+    adjusted = _adjusted(sightings, structure, registered, placed, options, START)
+    return adjusted.structure, adjusted.cost / max(len(adjusted.residual_px), 1)
+
+
+def grow(
+    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions
+) -> Grown | None:
+    """Extend a first structure to all frames. None when hardly anything fits."""
+    structure, placed = place_points(sightings, structure, registered, 2 * options.max_error_px)
+    if placed.sum() < options.min_frame_points:
+        return None
     registered = registered.copy()
     adjusted_at, failed = int(registered.sum()), np.zeros(len(registered), bool)
     while True:
@@ -119,9 +150,9 @@ def grow(
             structure, placed = place_points(sightings, structure, registered, 2 * options.max_error_px)
             if placed.sum() < options.min_frame_points:
                 return None
-            structure = _adjusted(sightings, structure, registered, placed, options, 12).structure
+            structure = _adjusted(sightings, structure, registered, placed, options, STEP).structure
             adjusted_at, failed = int(registered.sum()), np.zeros(len(registered), bool)
-    return finish(sightings, structure, registered, options, iterations)
+    return finish(sightings, structure, registered, options, SETTLE)
 
 
 def _next_frame(
@@ -139,7 +170,7 @@ def _next_frame(
 
 
 def finish(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions, iterations: int
+    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions, effort: Effort
 ) -> Grown | None:
     """Triangulate everything, adjust, drop what does not fit, adjust again."""
     for _ in range(2):
@@ -148,6 +179,6 @@ def finish(
         registered = registered & (support >= options.min_frame_points)
         if registered.sum() < 3 or placed.sum() < options.min_frame_points:
             return None
-        adjusted = _adjusted(sightings, structure, registered, placed, options, iterations)
+        adjusted = _adjusted(sightings, structure, registered, placed, options, effort)
         structure = adjusted.structure
     return Grown(structure, registered, placed, adjusted)

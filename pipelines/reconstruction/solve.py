@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
 from pipelines.reconstruction.attempts import Choice, attempt_all, choose
 from pipelines.reconstruction.bundle import cauchy
-from pipelines.reconstruction.grow import Grown, GrowOptions, finish, place_points
+from pipelines.reconstruction.grow import FINAL, Grown, GrowOptions, finish, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
 from pipelines.reconstruction.rotation import rotate_only
@@ -85,7 +85,7 @@ def _finished(
     options = grow_options(config)
     best = choice.best.grown
     many = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
-    final = finish(many, best.structure, best.registered, options, iterations=30) or best
+    final = finish(many, best.structure, best.registered, options, FINAL) or best
     if final is best:
         many = few
     structure = in_own_unit(final.structure, final.registered, final.placed)
