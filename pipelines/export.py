@@ -14,7 +14,6 @@ import numpy as np
 
 from pipelines.artifacts import Labels, Samples, Sfm, Video, write_json
 from pipelines.choice import ChosenScene, choose_scenes
-from pipelines.errors import UsageError
 from pipelines.formats.mesh_files import MeshFormat
 from pipelines.meshing.surfaces import MeshConfig
 from pipelines.scenery import SceneLike
@@ -27,6 +26,12 @@ if TYPE_CHECKING:
 NEAR_SHARE, FAR_FACTOR = 0.1, 4.0
 """Clipping planes of the exported camera, relative to the nearest and farthest content."""
 FORMATS = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
+
+
+FORMATS = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
+"""Outputs, in the order in which they are written."""
+WITH_UNIT = frozenset({"mesh", "glb", "usd", "depth"})
+"""Those whose lengths a known size turns into metres; the others keep the reconstruction's units."""
 
 
 class ExportConfig(StageConfig):
@@ -44,7 +49,7 @@ class ExportConfig(StageConfig):
     """Which scenes, for the outputs that depend on scales: see `pipelines.choice`."""
     mesh_format: MeshFormat = MeshFormat.PLY
     metric: str | None = None
-    """A known real length, such as "object 2 height = 0.3 m"."""
+    """A known real length, such as "object 2 height = 0.3 m": meshes, GLB, USD and depth are then in metres."""
     unlit: bool = True
     """GLB materials without shading: the colours already contain the light of the video."""
     meshing: MeshConfig = MeshConfig()
@@ -83,10 +88,10 @@ class _Job:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def metres_per_unit(self, chosen: ChosenScene) -> float | None:
-        """Length of one world unit under a sample, None where no real length is known."""
+    def metres_per_unit(self, chosen: ChosenScene) -> float:
+        """Length of one world unit under a sample; 1 where no real length is known."""
         if self.config.metric is None:
-            return None
+            return 1.0
         from pipelines.formats.metric import KnownSize
 
         known = KnownSize.parse(self.config.metric, self.scene.object_ids, self.scene.names)
@@ -127,11 +132,11 @@ def export(
         "masks": _write_masks,
         "points": _write_points,
     }
-    if config.metric is not None and not config.wanted & {"glb", "usd"}:
-        raise UsageError("--metric fixes the unit of GLB and USD files: add --glb or --usd")
-    for kind, write in writers.items():
+    for kind in FORMATS:
         if kind in config.wanted:
-            write(job)
+            writers[kind](job)
+            if config.metric is not None and kind not in WITH_UNIT:
+                context.progress.note(f"--metric has no effect on {kind}: it keeps the units of the reconstruction")
     return job.written
 
 
@@ -145,19 +150,22 @@ def _write_meshes(job: _Job) -> None:
     from pipelines.formats.mesh_files import write_mesh
 
     folder = job.folder("meshes")
-    for mesh, label, name in zip(job.meshes, job.scene.object_ids, job.scene.names, strict=True):
+    sizes = np.ones(len(job.meshes))
+    if job.config.metric is not None:
+        sizes = job.chosen[0].scale * job.metres_per_unit(job.chosen[0])
+    for mesh, size, label, name in zip(job.meshes, sizes, job.scene.object_ids, job.scene.names, strict=True):
         if len(mesh.faces) > 0:
             path = folder / f"{file_name(label, name)}.{job.config.mesh_format}"
-            write_mesh(path, mesh, job.config.mesh_format)
+            write_mesh(path, mesh.scaled(float(size)), job.config.mesh_format)
             job.written.append(path)
 
 
-def _describe(job: _Job, chosen: ChosenScene, metres_per_unit: float | None) -> dict[str, object]:
+def _describe(job: _Job, chosen: ChosenScene, metres_per_unit: float) -> dict[str, object]:
     return {
         "sample": chosen.index,
         "score": chosen.score,
         "scales": {name: float(s) for name, s in zip(job.scene.names, chosen.scale, strict=True)},
-        "metres_per_world_unit": metres_per_unit,
+        "metres_per_world_unit": None if job.config.metric is None else metres_per_unit,
     }
 
 
@@ -170,7 +178,7 @@ def _write_glb(job: _Job) -> None:
     with job.context.progress.task("glb", len(job.chosen)) as advance:
         for chosen in job.chosen:
             metres = job.metres_per_unit(chosen)
-            placement = job.placement_of(chosen.scale, metres or 1.0)
+            placement = job.placement_of(chosen.scale, metres)
             near, far = placement.depth_range([mesh.vertices for mesh in job.meshes])
             camera = PinholeCamera.from_intrinsics(
                 job.scene.intrinsics, job.scene.width, job.scene.height, NEAR_SHARE * near, FAR_FACTOR * far
@@ -185,7 +193,7 @@ def _write_usd(job: _Job) -> None:
     from pipelines.formats.usd import write_usd
 
     metres = {chosen.name: job.metres_per_unit(chosen) for chosen in job.chosen}
-    placements = {chosen.name: job.placement_of(chosen.scale, metres[chosen.name] or 1.0) for chosen in job.chosen}
+    placements = {chosen.name: job.placement_of(chosen.scale, metres[chosen.name]) for chosen in job.chosen}
     path = job.folder("usd") / "scenes.usdc"
     write_usd(
         path,
@@ -242,10 +250,10 @@ def _write_depth(job: _Job) -> None:
     frames = [int(t) for t in np.flatnonzero(job.scene.registered[0])]
     with job.context.progress.task("depth", len(frames) * len(job.chosen)) as advance:
         for chosen in job.chosen:
-            depths = []
+            depths, metres = [], job.metres_per_unit(chosen)
             for t in frames:
                 view = job.scene.render(t=t, scale=chosen.scale)
-                depths.append((t, np.where(view.opacity > 0.5, view.depth, np.inf).astype(np.float32)))
+                depths.append((t, np.where(view.opacity > 0.5, view.depth * metres, np.inf).astype(np.float32)))
                 advance(1)
             folder = job.folder(f"depth/{chosen.name}")
             write_depth(folder, depths)

@@ -15,7 +15,7 @@ def encode_depth(depth: Float[np.ndarray, "h w"], step: float) -> UInt16[np.ndar
 
 
 def write_depth(folder: Path, depths: list[tuple[int, Float[np.ndarray, "h w"]]]) -> list[Path]:
-    """Per frame `%06d.png` and `%06d.npy`, and `depth.json` with the length of one PNG step in world units."""
+    """Per frame `%06d.png` and `%06d.npy`, and `depth.json` with the length of one PNG step."""
     import cv2
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def write_depth(folder: Path, depths: list[tuple[int, Float[np.ndarray, "h w"]]]
         path.write_bytes(encoded.tobytes())
         np.save(path.with_suffix(".npy"), depth.astype(np.float32))
         paths.append(path)
-    write_json(folder / "depth.json", {"world_units_per_step": step, "kind": "z-depth", "nothing": 0})
+    write_json(folder / "depth.json", {"length_per_step": step, "kind": "z-depth", "nothing": 0})
     return paths
 
 

@@ -4,6 +4,7 @@ Only what the camera saw gets a surface. The grid is rectilinear: the spacing of
 grid holds near content finely and far walls coarsely; distances are truncated in units of the local spacing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from jaxtyping import Float
 from pipelines.meshing.mesh import Mesh
 from pipelines.meshing.views import ObjectViews, Projection, sampled
 
+Allowed = Callable[[np.ndarray], np.ndarray]
+"""Points (N, 3) to booleans (N,)."""
 BLOCK = 8
 """Side of the blocks of grid nodes that are visited or skipped together."""
 EDGE_SHARE = 0.15
@@ -106,9 +109,12 @@ def seen_depth(depth: Float[np.ndarray, "h w"], projection: Projection) -> Float
 
 
 def fused_distance(
-    views: ObjectViews, grid: Grid, *, truncation_nodes: float, stride_px: int = 2
+    views: ObjectViews, grid: Grid, *, truncation_nodes: float, allowed: Allowed | None = None, stride_px: int = 2
 ) -> tuple[Float[np.ndarray, "X Y Z"], Float[np.ndarray, "X Y Z"]]:
-    """Mean truncated signed distance (in truncation lengths, positive in front of the surface) and its weight."""
+    """Mean truncated signed distance (in truncation lengths, positive in front of the surface) and its weight.
+
+    allowed: which points may belong to the object at all; the others count as free space, which closes silhouettes.
+    """
     blocks = _blocks_near(views.surface_points(stride_px), grid, int(np.ceil(truncation_nodes)))
     active = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1).repeat(BLOCK, 2)[tuple(slice(n) for n in grid.shape)]
     index = np.argwhere(active)
@@ -125,17 +131,20 @@ def fused_distance(
         w = np.where(known, 1.0 / np.maximum(projection.z, 1e-6) ** 2, 0.0).astype(np.float32)
         total += w * np.where(known, np.minimum(ahead, 1.0), 0.0)
         weight += w
+    if allowed is not None:
+        free = ~allowed(points)
+        total[free], weight[free] = 1.0, 1.0
     distance, weights = np.ones(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     distance[active] = np.where(weight > 0, total / np.maximum(weight, 1e-20), 1.0)
     weights[active] = weight
     return distance, weights
 
 
-def fused_surface(views: ObjectViews, grid: Grid, *, truncation_nodes: float) -> Mesh:
+def fused_surface(views: ObjectViews, grid: Grid, *, truncation_nodes: float, allowed: Allowed | None = None) -> Mesh:
     """Zero level of the fused distance, only through cells whose eight corners were all observed."""
     from skimage.measure import marching_cubes
 
-    distance, weight = fused_distance(views, grid, truncation_nodes=truncation_nodes)
+    distance, weight = fused_distance(views, grid, truncation_nodes=truncation_nodes, allowed=allowed)
     known = weight > 0
     whole = known[:-1, :-1, :-1].copy()
     for dx, dy, dz in np.ndindex(2, 2, 2):

@@ -42,6 +42,10 @@ class Mesh:
     def coloured(self, rgb: UInt8[np.ndarray, "V 3"]) -> "Mesh":
         return replace(self, rgb=rgb)
 
+    def scaled(self, size: float) -> "Mesh":
+        """In another unit."""
+        return replace(self, vertices=(self.vertices * size).astype(np.float32))
+
     def keep_vertices(self, keep: Bool[np.ndarray, "V"]) -> "Mesh":
         """The triangles whose three vertices are kept."""
         faces = self.faces[keep[self.faces].all(1)]

@@ -46,8 +46,8 @@ class MeshConfig(StageConfig):
     """Frames whose depth and masks are used, evenly spread over the clip."""
     view_width_px: int = Field(default=384, ge=16)
     min_opacity: float = Field(default=0.5, gt=0, lt=1)
-    min_support_share: float = Field(default=0.3, ge=0, le=1)
-    """A place counts as the object's where at least this share of the frames that can tell see its mask there."""
+    min_support_share: float = Field(default=0.8, ge=0, le=1)
+    """A place may be the object's where its mask is seen in at least this share of the frames in which it usually is."""
     mask_margin_px: int = Field(default=1, ge=0)
     min_component_share: float = Field(default=0.05, ge=0, le=1)
     """Connected parts of less area than this share of the largest one are floaters."""
@@ -94,17 +94,38 @@ def object_mesh(config: MeshConfig, scene: SceneLike, column: int, maps: AloneMa
     views = ObjectViews.of_column(maps, column, min_opacity=config.min_opacity)
     is_background = column == BACKGROUND
     mesh = _surface(config, scene, column, views)
-    if not is_background:
-        mesh = mesh.keep_vertices(_supported(config, mesh.vertices, views))
     mesh = without_small_components(mesh, config.min_component_share if not is_background else 0.001)
     mesh = decimate(smooth(mesh, config.smoothing_rounds), config.background_max_faces if is_background else config.max_faces)
     return mesh.coloured(_colours(mesh, scene, column, views, video)) if len(mesh.faces) else mesh
 
 
-def _supported(config: MeshConfig, points: np.ndarray, views: ObjectViews) -> np.ndarray:
-    """Where the masks allow the object to be: inside its silhouette in enough of the frames that can tell."""
-    on_object, on_background = silhouette_support(points, views, margin_px=config.mask_margin_px)
-    return (on_object > 0) & (on_object >= config.min_support_share * (on_object + on_background))
+@dataclass(frozen=True)
+class _Silhouettes:
+    """Where the masks allow the object to be: inside its silhouette in enough of the frames that can tell.
+
+    How many that must be is measured on the object's own seen surface, because something may hide the object for a part
+    of the clip (a pillar of the background), and then background is seen in its place.
+    """
+
+    views: ObjectViews
+    margin_px: int
+    min_share: float
+
+    @classmethod
+    def of(cls, config: MeshConfig, views: ObjectViews) -> "_Silhouettes":
+        own = _share_inside(views.surface_points(4), views, config.mask_margin_px)
+        usual = float(np.median(own)) if len(own) else 1.0
+        return cls(views, config.mask_margin_px, config.min_support_share * usual)
+
+    def allow(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, "N"]:
+        share = _share_inside(points, self.views, self.margin_px)
+        return (share > 0) & (share >= self.min_share)
+
+
+def _share_inside(points: np.ndarray, views: ObjectViews, margin_px: int) -> Float[np.ndarray, "N"]:
+    """Of the frames that can tell, the share that see each point inside the object's mask."""
+    on_object, on_background = silhouette_support(points, views, margin_px=margin_px)
+    return on_object / np.maximum(on_object + on_background, 1)
 
 
 def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectViews) -> Mesh:
@@ -115,7 +136,7 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
             low, high = scene.boxes[column]
             grid = Grid.uniform(low, high, cells)
             nodes = np.stack(np.meshgrid(*grid.axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
-            allowed = np.ones(len(nodes), bool) if is_background else _supported(config, nodes, views)
+            allowed = np.ones(len(nodes), bool) if is_background else _Silhouettes.of(config, views).allow(nodes)
             return density_surface(
                 scene.fields[column],
                 grid,
@@ -128,11 +149,13 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
             if len(points) < 16:
                 return Mesh.empty()
             if is_background:
-                grid = Grid.covering(points, cells)
-            else:
-                low, high = scene.boxes[column]
-                grid = Grid.uniform(low, high, cells)
-            return fused_surface(views, grid, truncation_nodes=config.truncation_cells)
+                return fused_surface(views, Grid.covering(points, cells), truncation_nodes=config.truncation_cells)
+            return fused_surface(
+                views,
+                Grid.uniform(scene.boxes[column][0], scene.boxes[column][1], cells),
+                truncation_nodes=config.truncation_cells,
+                allowed=_Silhouettes.of(config, views).allow,
+            )
         case unknown:
             assert_never(unknown)
 

@@ -13,6 +13,9 @@ from pipelines.artifacts import BACKGROUND
 from pipelines.geometry import invert, pixel_centres, ray_directions, transform
 from pipelines.scenery import AloneMapsLike
 
+BORDER_WEIGHT = 1e-3
+"""Of a colour read at the border of a mask, against one read inside."""
+
 
 @dataclass(frozen=True)
 class ObjectViews:
@@ -120,9 +123,12 @@ def vertex_colours(
     """Mean colour of each vertex over the frames that see it, and the weight of that evidence (0: never seen).
 
     A frame sees a vertex when the mask says the object is in front, the object's depth there agrees within `tolerance`
-    (own unit), and the surface faces the camera; it weighs by how squarely and how closely it looks.
+    (own unit), and the surface faces the camera; it weighs by how squarely and how closely it looks, and next to nothing
+    at the mask's border, where pixels mix two objects.
     images: the frames of `views`, in order, at any size.
     """
+    from scipy.ndimage import binary_erosion
+
     total, weight = np.zeros((len(vertices), 3)), np.zeros(len(vertices))
     height, width = views.depth.shape[1:]
     vertices = vertices.astype(np.float32)
@@ -138,6 +144,8 @@ def vertex_colours(
         factor = np.array([image.shape[1] / width, image.shape[0] / height])
         colour = sampled(image, projection.xy_px[visible] * factor) / 255.0
         w = (facing[visible] / np.maximum(projection.z[visible], 1e-9)) ** 2
+        inner = binary_erosion(views.seen[index], np.ones((3, 3), bool), border_value=1)
+        w *= np.where(inner[at][visible], 1.0, BORDER_WEIGHT)
         total[visible] += w[:, None] * colour
         weight[visible] += w
     return total / np.maximum(weight, 1e-12)[:, None], weight

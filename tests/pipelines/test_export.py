@@ -15,7 +15,9 @@ from pipelines.geometry import invert, pixel_centres, project, ray_directions, t
 from pipelines.meshing.surfaces import MeshConfig
 from pipelines.stage import ItemCache, StageContext
 
-MESHING = MeshConfig(object_cells=40, background_cells=32, max_faces=3000, background_max_faces=5000, view_width_px=128)
+MESHING = MeshConfig(
+    object_cells=40, background_cells=32, max_faces=3000, background_max_faces=5000, view_width_px=128, mask_margin_px=0
+)
 
 
 def known_object(toy_scene, label: int, column: int) -> ObjectModel:
@@ -140,9 +142,13 @@ def test_metric_that_cannot_be_honoured(text, message):
         KnownSize.parse(text, (0, 1, 3), ("background", "ball", "box"))
 
 
-def test_metric_needs_an_output_that_has_a_unit(exported):
-    with pytest.raises(UsageError, match="add --glb or --usd"):
-        exported(mesh=True, metric="object 1 height = 1 m")
+def test_a_known_size_puts_mesh_files_into_metres(exported):
+    import trimesh
+
+    _, written = exported(mesh=True, masks=True, sample="scales:0.5,1.2", metric="object 1 height = 30 cm")
+    ball, box = (trimesh.load(path, process=False) for path in written[1:3])
+    assert np.ptp(ball.vertices, axis=0).max() == pytest.approx(0.3, rel=0.1)
+    assert np.ptp(box.vertices, axis=0) == pytest.approx(0.6 * 1.2 * np.array([0.8, 1.0, 0.6]), rel=0.15)
 
 
 def test_transforms_json_gives_the_rays_of_the_filming_camera_again(exported, toy_scene):
@@ -184,7 +190,7 @@ def test_depth_images_hold_the_filmed_depth(exported, toy_scene, toy_samples):
     expected = toy_scene.render(t=2, scale=toy_samples.scale[0]).depth
     png = cv2.imread(str(folder / "depth/sample_0000/000002.png"), cv2.IMREAD_UNCHANGED)
     assert png.dtype == np.uint16
-    assert np.allclose(png * described["world_units_per_step"], expected, atol=2 * described["world_units_per_step"])
+    assert np.allclose(png * described["length_per_step"], expected, atol=2 * described["length_per_step"])
     assert np.array_equal(np.load(folder / "depth/sample_0000/000002.npy"), expected)
 
 
