@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch.nn import functional as F
 
 from third_party.errors import UnavailableError
 from third_party.prompt import Prediction, Prompt
 
 ARCHITECTURES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 """Width of the image encoder to the package's name of the architecture."""
+
+PRIOR_LOGIT = 10.0
+"""How sure a mask prior is of its pixels; the model's own logits reach about this."""
 
 
 class SamPredictor:
@@ -27,6 +31,16 @@ class SamPredictor:
     def low_res_side(self) -> int:
         """Side of the low-resolution logits that a prompt may carry."""
         return 4 * int(self._predictor.model.prompt_encoder.image_embedding_size[0])
+
+    def prior(self, mask: Bool[np.ndarray, "H W"]) -> Float32[np.ndarray, "side side"]:
+        """Logits that a prompt may carry for a mask known from elsewhere, in the model's padded square."""
+        side = self.low_res_side
+        factor = side / max(mask.shape)
+        size = round(mask.shape[0] * factor), round(mask.shape[1] * factor)
+        share = F.interpolate(torch.from_numpy(mask)[None, None].float(), size=size, mode="bilinear", antialias=True)
+        logits = np.full((side, side), -PRIOR_LOGIT, np.float32)
+        logits[: size[0], : size[1]] = PRIOR_LOGIT * (2 * share[0, 0].numpy() - 1)
+        return logits
 
     def set_image(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Encode an RGB image (the expensive part)."""

@@ -5,7 +5,7 @@ the model's square input, so a position maps by one factor per axis.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class VideoSegmenter:
         read: ReadFrame,
         size: tuple[int, int],
         n_frames: int,
-        prompts: dict[int, dict[int, Prompt | Bool[np.ndarray, "H W"]]],
+        prompts: Mapping[int, Mapping[int, Prompt | Bool[np.ndarray, "H W"]]],
     ) -> Iterator[tuple[int, dict[int, Float32[np.ndarray, "H W"]]]]:
         """Yield (frame, logits by object id) forwards from the first prompted frame, then backwards from it.
 

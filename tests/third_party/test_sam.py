@@ -57,6 +57,16 @@ def test_pixel_centres_are_shifted_to_the_packages_convention(small, monkeypatch
     assert asked["box"].tolist() == [0.5, 1.5, 2.5, 3.5] and not asked["multimask_output"]
 
 
+def test_prior_of_a_mask_lies_in_the_padded_square(small):
+    predictor = SamPredictor(small)
+    mask = np.zeros((30, 40), bool)
+    mask[:, 20:] = True
+    prior = predictor.prior(mask)
+    assert prior.shape == (16, 16)
+    # 40 x 30 px become 16 x 12 of the 16 x 16 cells; the rest is padding.
+    assert (prior[:12, 9:] > 9).all() and (prior[:12, :7] < -9).all() and (prior[12:] == -10).all()
+
+
 def test_mask_is_where_the_logit_is_positive():
     answer = Prediction(np.array([[-1.0, 0.0, 2.0]], np.float32), 0.5, np.zeros((1, 1), np.float32))
     assert answer.mask.tolist() == [[False, False, True]]
