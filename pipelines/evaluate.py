@@ -5,16 +5,29 @@ set of scales against the true one, per-object poses and coverage. Writes `eval.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from pipelines.artifacts import Labels, Samples, Sfm, write_json
+from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.scenery import SceneLike
 from pipelines.stage import StageConfig, StageContext
 
-if TYPE_CHECKING:
-    from pipelines.evaluation.ground_truth import GroundTruth
-    from pipelines.scene.scene import Scene
+
+@runtime_checkable
+class EvaluatedScene(SceneLike, Protocol):
+    """A scene that also knows something about its scales (`pipelines.scene.scene.Scene` satisfies it)."""
+
+    @property
+    def zone(self) -> Any:
+        """`pipelines.scene.zone.Zone`, or None."""
+        ...
+
+    @property
+    def network(self) -> Any:
+        """Scores log scales (n, K) by their probability of being valid; or None."""
+        ...
 
 
 class EvaluateConfig(StageConfig):
@@ -54,11 +67,11 @@ class EvaluateConfig(StageConfig):
 def evaluate(
     config: EvaluateConfig,
     *,
-    scene: "Scene",
+    scene: EvaluatedScene,
     samples: Samples,
     sfm: Sfm,
     labels: Labels,
-    truth: "GroundTruth",
+    truth: GroundTruth,
     context: StageContext,
 ) -> dict[str, Any]:
     """Compare and write `eval.json`; the same content is returned.

@@ -150,20 +150,27 @@ class Camera:
 
 @dataclass(frozen=True)
 class Actors:
-    """The bodies at one moment; body 0 is the static surroundings, whose frame is the world."""
+    """The bodies at one moment; body 0 is the static surroundings, whose frame is the world.
+
+    With `scale` and `filmed_from_world` it is another scene that looks the same to the filming camera: every body is scaled
+    about that camera's centre (DESIGN section 2).
+    """
 
     bodies: tuple[Body, ...]
     world_from_body: Float[np.ndarray, "K 4 4"]
     light: Light = field(default_factory=lambda: Light(np.array([0.0, 0.0, 1.0])))
+    scale: Float[np.ndarray, "K"] | None = None
+    filmed_from_world: Float[np.ndarray, "4 4"] | None = None
 
     def depth_alone(self, camera: Camera) -> Float[np.ndarray, "K H W"]:
-        """Each body's depth with the others taken away, from the ray through each pixel's centre."""
+        """Each body's depth in world units with the others taken away, from the ray through each pixel's centre."""
         xy_px = geometry.pixel_centres(camera.width, camera.height)
         depth = np.full((len(self.bodies), camera.height, camera.width), np.inf)
         for k in range(len(self.bodies)):
             window = self._window(k, camera)
             directions = camera.directions(xy_px[window])
-            depth[k][window] = self.cast(k, camera, directions.reshape(-1, 3)).depth.reshape(directions.shape[:2])
+            found = self.cast(k, camera, directions.reshape(-1, 3)).depth.reshape(directions.shape[:2])
+            depth[k][window] = self.unit(k) * found
         return depth
 
     def colours(
@@ -179,8 +186,9 @@ class Actors:
             window = self._window(k, camera)
             size = directions[window].shape[:2]
             hits = self.cast(k, camera, directions[window].reshape(-1, 3))
-            closer = hits.depth.reshape(size) < nearest[window]
-            nearest[window][closer] = hits.depth.reshape(size)[closer]
+            depth = self.unit(k) * hits.depth.reshape(size)
+            closer = depth < nearest[window]
+            nearest[window][closer] = depth[closer]
             face[window][closer] = hits.face.reshape(size)[closer]
             barycentric[window][closer] = hits.barycentric.reshape(*size, 2)[closer]
             owner[window][closer] = k
@@ -188,19 +196,33 @@ class Actors:
         for k in range(len(self.bodies)):
             here = (owner == k) & (face >= 0)
             if here.any():
-                hits = Hits(nearest[here], face[here], barycentric[here])
+                hits = Hits(nearest[here] / self.unit(k), face[here], barycentric[here])
                 image[here] = self._shade(k, camera, directions[here], hits, lamp_shift)
         return image
 
+    def cam_from_body(self, k: int, camera: Camera) -> Float[np.ndarray, "4 4"]:
+        """Rigid transform in the body's unit: times the body's scale it gives world units."""
+        cam_from_body = camera.cam_from_world @ self.world_from_body[k]
+        if self.scale is None or self.filmed_from_world is None:
+            return cam_from_body
+        filmed = self.filmed_from_world
+        return geometry.viewed_cam_from_obj(
+            camera.cam_from_world, filmed, filmed @ self.world_from_body[k], float(self.scale[k])
+        )
+
+    def unit(self, k: int) -> np.float32:
+        """Length of the body's unit in the world."""
+        return np.float32(1.0 if self.scale is None else self.scale[k])
+
     def cast(self, k: int, camera: Camera, directions: Float[np.ndarray, "n 3"]) -> Hits:
-        """What rays in camera axes meet of body k alone."""
-        body_from_cam = geometry.invert(camera.cam_from_world @ self.world_from_body[k])
+        """What rays in camera axes meet of body k alone, depth in the body's unit."""
+        body_from_cam = geometry.invert(self.cam_from_body(k, camera))
         return self.bodies[k].cast(body_from_cam[:3, 3], directions @ body_from_cam[:3, :3].T.astype(directions.dtype))
 
     def _shade(
         self, k: int, camera: Camera, directions: Float[np.ndarray, "n 3"], hits: Hits, lamp_shift: Float[np.ndarray, "3"]
     ) -> Float[np.ndarray, "n 3"]:
-        body_from_cam = geometry.invert(camera.cam_from_world @ self.world_from_body[k]).astype(np.float32)
+        body_from_cam = geometry.invert(self.cam_from_body(k, camera)).astype(np.float32)
         rays = directions @ body_from_cam[:3, :3].T
         points = body_from_cam[:3, 3] + hits.depth[:, None] * rays
         body_from_world = self.world_from_body[k][:3, :3].T.astype(np.float32)
@@ -219,7 +241,7 @@ class Actors:
     def _window(self, k: int, camera: Camera) -> tuple[slice, slice]:
         """Rows and columns in which body k can be seen (the box of its bounding cube's image)."""
         whole = (slice(0, camera.height), slice(0, camera.width))
-        centre = geometry.transform(camera.cam_from_world @ self.world_from_body[k], self.bodies[k].centre[None])[0]
+        centre = geometry.transform(self.cam_from_body(k, camera), self.bodies[k].centre[None])[0]
         radius = self.bodies[k].radius
         if centre[2] - radius < _NEAR:
             return whole

@@ -20,6 +20,10 @@ _PREVIEW_WIDTH = 96
 _MIN_VISIBLE = 0.4
 """Each mover shows at least this share of its silhouette on average, and lies inside the picture."""
 _TINY_RADIUS = 0.04
+_LEAVING_LANE = -0.35
+"""Near enough for the picture to be narrow, clear of the pillar in front."""
+_LEADER_LIFT = 0.3
+"""Room below the leader for the one that is tied to it."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,11 @@ def _draw(spec: SceneSpec, rng: np.random.Generator, k: int, movers: list[Body],
     if k == 1 and spec.variant is Variant.MOVE_AS_ONE and isinstance(paths[0], motion.MoverPath):
         distance = (movers[0].radius + movers[1].radius) * rng.uniform(0.8, 1.2)
         return motion.draw_follower(rng, paths[0], distance)
-    leaves = k == 0 and spec.variant is Variant.LEAVE_AND_RETURN
-    return motion.draw_mover_path(rng, movers[k].parts[0].shape, spec.movers, -0.35 if leaves else lane, leaves)
+    shape = movers[k].parts[0].shape
+    if k == 0 and spec.variant is Variant.LEAVE_AND_RETURN:
+        return motion.leaving(motion.draw_mover_path(rng, shape, spec.movers, _LEAVING_LANE))
+    path = motion.draw_mover_path(rng, shape, spec.movers, lane)
+    return motion.raised(path, _LEADER_LIFT) if k == 0 and spec.variant is Variant.MOVE_AS_ONE else path
 
 
 def _score(spec: SceneSpec, cast: Cast, intrinsics: Float[np.ndarray, "3 3"], path: CameraPath) -> float:

@@ -4,7 +4,7 @@ Times run from 0 to 1 over the clip. World axes as in `surroundings`. Movers tur
 `MIN_TURN_DEG` relative to the camera, else a monocular reconstruction of them would be ill-posed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,8 @@ MIN_TURN_DEG = 35.0
 CLEARANCE = 0.03
 """Smallest gap between any two bodies, in length units."""
 _CHECKED_POINTS = 400
+_OUTSIDE = 2.7
+"""Distance from the middle of the stage at which the camera does not see a mover any more, but the walls are not reached."""
 
 
 def look_at(eye: Float[np.ndarray, "*n 3"], target: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 4 4"]:
@@ -113,13 +115,16 @@ Path = MoverPath | Follower
 
 def draw_follower(rng: np.random.Generator, leader: MoverPath, distance: float) -> Follower:
     """Tied to the leader at the given distance between centres, in a random attitude and direction."""
-    direction = rng.normal(size=3) * [1, 1, 0.4]
+    azimuth = rng.uniform(0, 2 * np.pi)
+    level = np.array([np.cos(azimuth), np.sin(azimuth), rng.uniform(0, 0.4)])
+    # Beside the leader halfway through the clip, so that neither is driven into the floor.
+    halfway = leader.world_from_body(np.array([0.5]))[0, :3, :3]
     rotation = Rotation.from_rotvec(rng.normal(size=3)).as_matrix()
-    return Follower(leader, geometry.rigid(rotation, distance * direction / np.linalg.norm(direction)))
+    return Follower(leader, geometry.rigid(rotation, halfway.T @ level * distance / np.linalg.norm(level)))
 
 
-def draw_mover_path(rng: np.random.Generator, shape: Shape, n_movers: int, lane: float, leaves: bool) -> MoverPath:
-    """A path across the stage in the given lane (-1 near ... 1 far); one that leaves is out of the picture halfway."""
+def draw_mover_path(rng: np.random.Generator, shape: Shape, n_movers: int, lane: float) -> MoverPath:
+    """A path across the stage in the given lane (-1 near ... 1 far), standing on the floor or hovering."""
     side = rng.choice([-1.0, 1.0])
     reach = rng.uniform(0.35, 1.15)
     y = 0.15 + lane * (1.15 if n_movers < 5 else 1.35)
@@ -133,7 +138,7 @@ def draw_mover_path(rng: np.random.Generator, shape: Shape, n_movers: int, lane:
         bow=np.array([0, rng.uniform(-0.2, 0.2), rng.uniform(0, 0.15)]),
         first_attitude=attitude.as_rotvec(),
         turn=turn,
-        away=np.array([side * 2.3, 0.0, 0.0]) if leaves else np.zeros(3),
+        away=np.zeros(3),
     )
     standing = rng.uniform() < 0.6
     return _lifted(path, shape, rng.uniform(0.0, 0.1) if standing else rng.uniform(0.15, 0.5 + 0.05 * n_movers))
@@ -144,8 +149,19 @@ def _lifted(path: MoverPath, shape: Shape, gap: float) -> MoverPath:
     points = np.asarray(shape.mesh.vertices)[:: max(1, len(shape.mesh.vertices) // _CHECKED_POINTS)]
     moved = path.world_from_body(np.linspace(0, 1, 16))
     lowest = geometry.transform(moved, np.broadcast_to(points, (16, *points.shape)))[..., 2].min()
-    lift = np.array([0, 0, gap + CLEARANCE - lowest])
-    return MoverPath(path.start + lift, path.end + lift, path.bow, path.first_attitude, path.turn, path.away)
+    return raised(path, gap + CLEARANCE - lowest)
+
+
+def raised(path: MoverPath, lift: float) -> MoverPath:
+    """The same path, higher."""
+    up = np.array([0, 0, lift])
+    return replace(path, start=path.start + up, end=path.end + up)
+
+
+def leaving(path: MoverPath) -> MoverPath:
+    """The path with an excursion to outside the picture halfway through the clip."""
+    x = path.world_from_body(np.array([0.5]))[0, 0, 3]
+    return replace(path, away=np.array([np.sign(x or 1.0) * _OUTSIDE - x, 0, 0]))
 
 
 def relative_turn_deg(cam_from_world: Float[np.ndarray, "T 4 4"], world_from_body: Float[np.ndarray, "T 4 4"]) -> float:

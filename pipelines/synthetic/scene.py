@@ -22,7 +22,7 @@ from pipelines.synthetic.surroundings import make_surroundings
 
 _FOCAL_WIDTHS = 1.05
 """Focal length in image widths."""
-_BLUR_MOMENTS = 9
+_BLUR_MOMENTS = 8
 _SEEN_TOLERANCE = 0.004
 """A surface point is seen in another frame where the ray to it first hits within this share of its depth."""
 
@@ -45,11 +45,20 @@ class SyntheticScene:
     segm_test: UInt8[np.ndarray, "T H W"]
     depth_alone: Float32[np.ndarray, "T K H W"]
     cast: Cast
+    light: Light
 
     @property
     def meshes(self) -> tuple[trimesh.Trimesh, ...]:
         """True surfaces, each in its object's own frame."""
         return tuple(body.mesh for body in self.cast.bodies)
+
+    def actors(self, t: int, scale: Float[np.ndarray, "K"] | None = None) -> Actors:
+        """The bodies at frame t; with scales (relative to the true ones) those of another scene that films the same."""
+        filmed = self.cam_from_world_train[t]
+        return Actors(self.cast.bodies, self.world_from_object[t], self.light, scale, filmed)
+
+    def camera(self, cam_from_world: Float[np.ndarray, "4 4"]) -> Camera:
+        return Camera(self.intrinsics, self.spec.width, self.spec.height, cam_from_world)
 
     def ground_truth(self, folder: Path) -> GroundTruth:
         """The truth as evaluation reads it; `folder` is where the images are or will be written."""
@@ -90,8 +99,7 @@ class SyntheticScene:
 
     def _first_hit(self, u: int, points_cam: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
         """Whether nothing hides the points from the camera at frame u."""
-        actors = Actors(self.cast.bodies, self.world_from_object[u])
-        camera = Camera(self.intrinsics, self.spec.width, self.spec.height, self.cam_from_world_train[u])
+        actors, camera = self.actors(u), self.camera(self.cam_from_world_train[u])
         directions = points_cam / points_cam[:, 2:]
         nearest = np.min([actors.cast(k, camera, directions).depth for k in range(len(self.names))], axis=0)
         return nearest > points_cam[:, 2] * (1 - _SEEN_TOLERANCE)
@@ -170,6 +178,7 @@ class _Renderer:
             segm_test=np.stack([nearest_label(alone) for alone in alone_test]),
             depth_alone=_zero_where_nothing(alone_train),
             cast=self.cast,
+            light=self.light,
         )
 
     def _camera(self, cam_from_world: Float[np.ndarray, "4 4"]) -> Camera:

@@ -51,7 +51,7 @@ def _room(rng: np.random.Generator, n_texels: int) -> list[Part]:
     rug_style = [textures.patches, textures.tiles, textures.cells][rng.integers(3)]
     rug = textures.paint(rng, rug_style, textures.pastel_palette(rng, 6), n_texels, rng.uniform(1.5, 2.2))
     back, height = rng.uniform(2.9, 3.5), 3.2
-    side = rng.uniform(3.2, 3.8)
+    side = rng.uniform(3.6, 3.9)
     return [
         _slab((side + 1, 6.6, 0.5), (0, -1.5, -0.5), floor),
         _slab((rng.uniform(1.5, 2.0), rng.uniform(1.2, 1.5), 0.012), (0, 0.1, 0), rug),

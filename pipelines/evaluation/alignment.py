@@ -1,0 +1,100 @@
+"""Where a reconstructed scene lies in the true world: which object is which, how long its unit is, where a true camera stands.
+
+Each object of the scene has its own frame and unit; the similarity that takes its motion to the true motion (DESIGN section 8)
+gives the unit's true length. The ratio of an object's to the background's is the scale at which it has its true size.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from pipelines import geometry
+from pipelines.artifacts import Labels
+from pipelines.errors import InputError, ReconstructionError
+from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.evaluation.poses import PoseError, pose_error
+from pipelines.evaluation.segmentation import match_objects
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Scene columns that have a true counterpart, and the similarity of each. The background, column 0, always has."""
+
+    true_of: dict[int, int]
+    """True label of each predicted label that was found again."""
+    columns: tuple[int, ...]
+    true_labels: tuple[int, ...]
+    """True label of each of `columns`."""
+    poses: tuple[PoseError, ...]
+    """Pose error of each of `columns`."""
+    n_columns: int
+
+    @property
+    def true_log_scale(self) -> Float[np.ndarray, "K"]:
+        """Log scale, in the scene's units, at which each object has its true size; NaN where that is not known."""
+        log_scale = np.full(self.n_columns, np.nan)
+        log_scale[list(self.columns)] = [np.log(pose.scale / self.poses[0].scale) for pose in self.poses]
+        return log_scale
+
+    def view_from_world(self, view_from_true: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+        """A camera of the true world as a camera of the scene's world, in the scene's unit."""
+        similarity = self.poses[0].true_from_est
+        unit = self.poses[0].scale
+        moved = view_from_true @ similarity
+        return geometry.rigid(moved[:3, :3] / unit, moved[:3, 3] / unit)
+
+
+def align(
+    object_ids: tuple[int, ...],
+    cam_from_obj: Float[np.ndarray, "K T 4 4"],
+    registered: Bool[np.ndarray, "K T"],
+    labels: Labels,
+    truth: GroundTruth,
+) -> Alignment:
+    """Match labels, then align every object's motion with the true one.
+
+    An object whose motion cannot be aligned (too few frames, no translation) is treated like one without a counterpart.
+    Raises InputError: the truth is of another video. ReconstructionError: the background cannot be aligned.
+    """
+    if truth.n_frames != cam_from_obj.shape[1]:
+        raise InputError(
+            f"the truth in {truth.folder} has {truth.n_frames} frames and the scene {cam_from_obj.shape[1]}: "
+            "evaluate a scene of the same video, with all its frames"
+        )
+    true_of = _match(labels, truth)
+    true_poses = _true_poses(truth)
+    columns, true_labels, poses = [], [], []
+    for column, object_id in enumerate(object_ids):
+        true_label = true_of.get(object_id)
+        if true_label is None or true_label >= len(true_poses):
+            continue
+        error = pose_error(cam_from_obj[column], true_poses[true_label], registered[column])
+        if np.isfinite(error.rotation_deg) and np.isfinite(error.scale) and error.scale > 0:
+            columns.append(column)
+            true_labels.append(true_label)
+            poses.append(error)
+    if not columns or columns[0] != 0:
+        raise ReconstructionError(
+            "the camera's motion cannot be aligned with the true one (static, or fewer than 3 registered frames): "
+            "there is no common world to compare views in"
+        )
+    return Alignment(true_of, tuple(columns), tuple(true_labels), tuple(poses), len(object_ids))
+
+
+def _match(labels: Labels, truth: GroundTruth) -> dict[int, int]:
+    """True label of each predicted one. Without true label maps only the background is known."""
+    if truth.segm_train is None:
+        return {0: 0}
+    return match_objects(labels.maps, resized_labels(truth.segm_train, labels.maps.shape[2], labels.maps.shape[1]))
+
+
+def _true_poses(truth: GroundTruth) -> Float[np.ndarray, "K T 4 4"]:
+    return truth.cam_from_world_train[None] if truth.world_from_object is None else truth.cam_from_obj()
+
+
+def resized_labels(maps: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Label maps at another size: the label at the nearest pixel centre, never a mixture."""
+    rows = ((np.arange(height) + 0.5) * maps.shape[1] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * maps.shape[2] / width).astype(int)
+    return maps[:, rows[:, None], columns]

@@ -1,0 +1,137 @@
+"""Comparing rendered held-out views with the true ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from pipelines.evaluation import depth, images
+from pipelines.evaluation.alignment import Alignment, resized_labels
+from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.evaluation.segmentation import Overlap, mean_iou, overlap, panoptic_quality, relabelled
+from pipelines.geometry import scaled_intrinsics
+from pipelines.scenery import SceneLike, ViewLike
+
+MOST_PSNR_DB = 100.0
+"""Identical images count as this much in a mean."""
+Perceptual = Callable[[Float[np.ndarray, "H W 3"], Float[np.ndarray, "H W 3"]], float]
+
+
+@dataclass(frozen=True)
+class TrueView:
+    """One held-out view at the size at which it is compared."""
+
+    t: int
+    cam_from_world: Float[np.ndarray, "4 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    rgb: Float32[np.ndarray, "H W 3"]
+    depth: Float[np.ndarray, "H W"] | None
+    label: UInt8[np.ndarray, "H W"] | None
+    mask: Bool[np.ndarray, "H W"] | None
+
+
+@dataclass(frozen=True)
+class ViewScore:
+    """One rendered view against the truth; NaN where something is not known."""
+
+    psnr_db: float
+    ssim: float
+    lpips: float
+    ssimae: float
+    overlap: Overlap | None
+
+
+def true_views(truth: GroundTruth, n: int, width: int | None, usable: Bool[np.ndarray, "T"]) -> list[TrueView]:
+    """At most n held-out views, evenly spread over those whose time is usable (has a camera pose in the scene)."""
+    views = np.flatnonzero(usable[truth.frame_test])
+    chosen = views[np.unique(np.linspace(0, len(views) - 1, min(n, len(views))).round().astype(int))] if len(views) else views
+    return [true_view(truth, int(view), width) for view in chosen]
+
+
+def true_view(truth: GroundTruth, view: int, width: int | None) -> TrueView:
+    """One held-out view, made smaller where a width is asked for."""
+    import cv2
+
+    width = truth.width if width is None else min(width, truth.width)
+    height = round(truth.height * width / truth.width)
+    rgb = truth.image_test(view)
+    if rgb.shape[:2] != (height, width):
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    intrinsics = scaled_intrinsics(truth.view_intrinsics(view), width / truth.width, height / truth.height)
+
+    def smaller(maps: np.ndarray | None) -> np.ndarray | None:
+        return None if maps is None else resized_labels(maps[view : view + 1], width, height)[0]
+
+    return TrueView(
+        t=int(truth.frame_test[view]),
+        cam_from_world=truth.cam_from_world_test[view],
+        intrinsics=intrinsics,
+        rgb=(rgb / 255).astype(np.float32),
+        depth=smaller(truth.depth_test),
+        label=smaller(truth.segm_test),
+        mask=smaller(truth.covisible_test),
+    )
+
+
+def render_like(scene: SceneLike, alignment: Alignment, view: TrueView, scale: Float[np.ndarray, "K"]) -> ViewLike:
+    """The scene under one combination, seen by the camera of a held-out view."""
+    height, width = view.rgb.shape[:2]
+    return scene.render(
+        t=view.t,
+        scale=scale,
+        view_from_world=alignment.view_from_world(view.cam_from_world),
+        intrinsics=view.intrinsics,
+        width=width,
+        height=height,
+    )
+
+
+def compare_view(
+    rendered: ViewLike, true: TrueView, true_of: dict[int, int], perceptual: Perceptual | None = None
+) -> ViewScore:
+    """All image-wise measures of one view. true_of: true label of each predicted one."""
+    missing = float("nan")
+    counted = None
+    if true.label is not None:
+        n_labels = max([int(true.label[true.label != 255].max(initial=0)), *true_of.values()]) + 1
+        counted = overlap(relabelled(rendered.label, true_of), true.label, n_labels, true.mask)
+    return ViewScore(
+        psnr_db=images.psnr_db(rendered.rgb, true.rgb, true.mask),
+        ssim=images.ssim(rendered.rgb, true.rgb, true.mask),
+        lpips=missing if perceptual is None else perceptual(rendered.rgb, true.rgb),
+        ssimae=missing if true.depth is None else depth.scale_shift_invariant_error(rendered.depth, true.depth, true.mask),
+        overlap=counted,
+    )
+
+
+def summarised(scores: Sequence[ViewScore]) -> dict[str, float]:
+    """Means over views that are defined; PSNR of identical images counts as 100 dB. Labels: mIoU over all pixels, PQ."""
+    counted = [score.overlap for score in scores if score.overlap is not None]
+    same_size = _padded(counted)
+    return {
+        "psnr_db": _mean([min(score.psnr_db, MOST_PSNR_DB) for score in scores]),
+        "ssim": _mean([score.ssim for score in scores]),
+        "lpips": _mean([score.lpips for score in scores]),
+        "ssimae": _mean([score.ssimae for score in scores]),
+        "miou": mean_iou(_total(same_size)) if same_size else float("nan"),
+        "pq": panoptic_quality(same_size),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if np.isfinite(value)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def _padded(counted: Sequence[Overlap]) -> list[Overlap]:
+    """Counts brought to the same number of labels."""
+    n = max((len(one.true) for one in counted), default=0)
+    return [
+        Overlap(*(np.pad(table, (0, n - len(one.true))) for table in (one.both, one.true, one.predicted))) for one in counted
+    ]
+
+
+def _total(counted: Sequence[Overlap]) -> Overlap:
+    names = ("both", "true", "predicted")
+    return Overlap(*(np.sum([getattr(one, name) for one in counted], axis=0) for name in names))
