@@ -209,17 +209,26 @@ class Scene:
         return chunks
 
     @torch.no_grad()
-    def alone_maps(self, *, width: int, frames: Sequence[int]) -> AloneMaps:
-        """Every object rendered by itself in the given frames (filming camera, own units): independent of any scale."""
+    def alone_maps(
+        self, *, width: int, frames: Sequence[int], rays_of: Bool[np.ndarray, "T K h w"] | None = None
+    ) -> AloneMaps:
+        """Every object rendered by itself in the given frames (filming camera, own units): independent of any scale.
+
+        rays_of: the rays to render for each object, to save the rest (+inf there); None = all rays for all objects.
+        """
         height = max(1, round(self.height * width / self.width))
         intrinsics = scaled_intrinsics(self.intrinsics, width / self.width, height / self.height)
         poses = self.cam_from_obj
         shape = (len(frames), self.n_objects, height, width)
         depth, opacity = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
         for i, t in enumerate(frames):
-            found = []
+            found, first = [], 0
             for rays, n in self._chunks(poses[:, t], intrinsics, width, height):
                 wanted = torch.from_numpy(self.registered[:, t]).to(self.device).expand(n, -1)
+                if rays_of is not None:
+                    asked = rays_of[i].reshape(self.n_objects, -1)[:, first : first + n]
+                    wanted = wanted & torch.from_numpy(asked.T.copy()).to(self.device)
+                    first += n
                 samples = self.model.samples(
                     rays, wanted=wanted, kept=torch.zeros_like(wanted), settings=self.marching, with_colour=False
                 )
