@@ -209,9 +209,7 @@ class Scene:
         return chunks
 
     @torch.no_grad()
-    def alone_maps(
-        self, *, width: int, frames: Sequence[int], rays_of: Bool[np.ndarray, "T K h w"] | None = None
-    ) -> AloneMaps:
+    def alone_maps(self, *, width: int, frames: Sequence[int], rays_of: Bool[np.ndarray, "T K h w"] | None = None) -> AloneMaps:
         """Every object rendered by itself in the given frames (filming camera, own units): independent of any scale.
 
         rays_of: the rays to render for each object, to save the rest (+inf there); None = all rays for all objects.
