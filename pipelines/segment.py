@@ -33,17 +33,8 @@ class SegmentConfig(StageConfig):
     """JSON file with clicks and boxes (docs: `pipelines.segmentation.prompts`)."""
     objects: int | None = Field(None, ge=0, le=32)
     """Number of movers, the background not counted; found when not given."""
-    max_objects: int = Field(8, ge=1, le=32)
-    """Most movers that are looked for when their number is not given."""
-    max_tracks: int = Field(1500, ge=50)
+    max_tracks: int = Field(2000, ge=50)
     """Tracks that are clustered; time grows with its square."""
-    hypotheses: int = Field(200, ge=20)
-    """Random motion hypotheses per frame gap and model."""
-    preferred: float = Field(0.1, gt=0, lt=1)
-    """Share of the hypotheses that a track prefers."""
-    strides: tuple[int, ...] = (1, 3, 6, 10)
-    """Widths of the frame gaps."""
-    gaps_per_stride: int = Field(30, ge=1)
     seed: int = 0
 
 
