@@ -74,6 +74,8 @@ class TrainConfig(StageConfig):
     """Share of the background's grid (per axis) for its near box; the rest holds everything out to infinity."""
     cache_resolution: int = Field(default=96, ge=8)
 
+    density_rate: float = Field(default=0.1, gt=0)
+    """Learning rate of density grids (TensoRF's factors use `table_rate`)."""
     table_rate: float = Field(default=2e-2, gt=0)
     network_rate: float = Field(default=2e-3, gt=0)
     pose_rate: float = Field(default=5e-4, ge=0)

@@ -187,8 +187,8 @@ class GridField(ObjectField):
         return total
 
 
-SEED_DENSITY = 6.0
-"""Raw density where all nested grids agree on a known point: about half opaque over one fine node."""
+SEED_DENSITY = 9.0
+"""Raw density where all nested grids agree on a known point: nearly opaque over one fine node."""
 
 COARSEST = 16
 """Nodes of the coarsest colour level."""

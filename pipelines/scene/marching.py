@@ -81,7 +81,10 @@ def march(
     depth = 0.5 * (edges[:, 1:] + edges[:, :-1])
     length = (edges[:, 1:] - edges[:, :-1]) * rays.directions.norm(dim=-1, keepdim=True)
     points = rays.points(depth)
-    tau = field.density(points.flatten(0, 1)).view_as(depth) * length
+    density = field.density(points.flatten(0, 1))
+    if generator is not None:
+        cache.observe(box.grid_from_obj(points.detach().flatten(0, 1)), density.detach())
+    tau = density.view_as(depth) * length
     tau = torch.where(valid[:, None], tau, torch.zeros_like(tau))
     rgb = points.new_zeros(points.shape)
     if with_colour:

@@ -21,7 +21,7 @@ class Losses:
     total: Tensor
 
 
-def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch) -> Losses:
+def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, *, smooth: bool) -> Losses:
     """Every object on its own pixels; moving objects are pushed out of the rays on which the background is seen.
 
     The push is weak: a moving object may stand there behind something static. Where it really is, its own pixels of
@@ -40,11 +40,11 @@ def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, ba
         "segmentation": losses.opacity_loss(opacity, everywhere, solid=True),
         "outside": losses.opacity_loss(images.opacity[:, 1:], on_background, solid=False),
     }
-    return _weighted(config, model, samples, terms)
+    return _weighted(config, model, samples, terms, smooth)
 
 
 def composite_losses(
-    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, scale: Float[Tensor, "1 K"]
+    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, scale: Float[Tensor, "1 K"], *, smooth: bool
 ) -> Losses:
     """All objects together under one scale combination."""
     image = composite(samples, scale)
@@ -56,29 +56,30 @@ def composite_losses(
         "depth": losses.depth_loss(depth / opacity.clamp_min(1e-3) / own_scale, batch.depth, batch.depth_weight),
         "segmentation": losses.segmentation_loss(image.weights[0], batch.column, known),
     }
-    return _weighted(config, model, samples, terms)
+    return _weighted(config, model, samples, terms, smooth)
 
 
-def _weighted(config: TrainConfig, model: SceneModel, samples: RaySamples, terms: dict[str, Tensor]) -> Losses:
+def _weighted(config: TrainConfig, model: SceneModel, samples: RaySamples, terms: dict[str, Tensor], smooth: bool) -> Losses:
     """Add the terms that regularise the fields, and sum up."""
     scale = torch.tensor([field.box.size for field in model.fields], device=samples.depth.device)
     spread = losses.distortion_loss(
         samples.own_weights(), samples.depth.clamp(max=_FAR * scale[:, None]), scale.expand(len(samples.depth), -1)
     )
-    terms = terms | {
-        "distortion": spread.mean(),
-        "smoothness": torch.stack([field.smoothness() for field in model.fields]).sum(),
-    }
+    terms = terms | {"distortion": spread.mean()}
+    if smooth:
+        terms["smoothness"] = torch.stack([field.smoothness() for field in model.fields]).sum()
     weights = {
         "colour": 1.0,
         "depth": config.depth_weight,
         "segmentation": config.segmentation_weight,
         "outside": config.outside_weight,
         "distortion": config.distortion_weight,
-        "smoothness": config.smoothness_weight,
+        "smoothness": config.smoothness_weight * SMOOTH_EVERY_STEPS,
     }
     return Losses(terms, torch.stack([weights[name] * term for name, term in terms.items()]).sum())
 
 
+SMOOTH_EVERY_STEPS = 8
+"""Total variation reads whole tables, so it is taken into account in every eighth step only, eight times as strongly."""
 _FAR = 20.0
 """The spread of samples farther than this many box sizes is not held against a field."""

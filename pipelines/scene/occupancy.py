@@ -64,6 +64,11 @@ class DensityCache(nn.Module):
         self.density.scatter_reduce_(0, cells, seen, "amax")
 
     @torch.no_grad()
+    def observe(self, g: Float[Tensor, "n 3"], density: Float[Tensor, "n"]) -> None:
+        """Learn from densities that were queried anyway: what rays keep seeing is never forgotten."""
+        self.density.scatter_reduce_(0, self.cells(g), density.to(self.density.dtype), "amax")
+
+    @torch.no_grad()
     def mark(self, g: Float[Tensor, "n 3"], density: float) -> None:
         """Raise the cells around known surface points."""
         step = 2 / self.resolution

@@ -23,6 +23,8 @@ from pipelines.train import TrainConfig
 
 CACHE_EVERY_STEPS = 16
 CACHE_DECAY = 0.9
+DENSITY_EPS = 1e-9
+"""Adam's epsilon for density grids: nodes that only total variation touches must not move at full speed."""
 
 
 def run(config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> Scene:
@@ -125,9 +127,10 @@ class Trainer:
         if scale is None:
             wanted = wanted & (own | ((batch.column == 0)[:, None] & ~own))
         samples = model.samples(rays, wanted=wanted, kept=own, settings=self.scene.marching, generator=self.generator)
+        smooth = self.step % objectives.SMOOTH_EVERY_STEPS == 0
         if scale is None:
-            return objectives.alone_losses(config, model, samples, batch)
-        return objectives.composite_losses(config, model, samples, batch, scale)
+            return objectives.alone_losses(config, model, samples, batch, smooth=smooth)
+        return objectives.composite_losses(config, model, samples, batch, scale, smooth=smooth)
 
     def _scale(self) -> Tensor | None:
         """One valid combination for this step; None while objects are trained alone."""
@@ -147,17 +150,18 @@ class Trainer:
     def _optimiser(self) -> torch.optim.Adam:
         """Tables, networks and poses with their rates. Made anew when the fields become finer, as in TensoRF."""
         config = self.config
-        tables: list[torch.nn.Parameter] = []
-        networks: list[torch.nn.Parameter] = []
-        for field in self.scene.fields:
-            for name, parameter in field.named_parameters():
-                (networks if name.startswith(("colour_network", "basis")) else tables).append(parameter)
-        groups = [
-            {"params": tables, "rate": config.table_rate},
-            {"params": networks, "rate": config.network_rate},
+        groups: list[dict[str, Any]] = [
+            {"params": [], "rate": config.density_rate, "eps": DENSITY_EPS},
+            {"params": [], "rate": config.table_rate},
+            {"params": [], "rate": config.network_rate},
             {"params": [self.scene.model.cameras.twist], "rate": config.pose_rate},
         ]
-        return torch.optim.Adam([group | {"lr": group["rate"]} for group in groups], betas=(0.9, 0.99), eps=1e-12, fused=True)
+        for field in self.scene.fields:
+            for name, parameter in field.named_parameters():
+                kind = 0 if name.startswith("density_tables") else 2 if name.startswith(("colour_network", "basis")) else 1
+                groups[kind]["params"].append(parameter)
+        groups = [group | {"lr": group["rate"]} for group in groups if group["params"]]
+        return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12, fused=True)
 
     def _set_rates(self) -> None:
         for group in self.optimiser.param_groups:
