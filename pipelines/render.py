@@ -164,7 +164,10 @@ def _seen_background(config: RenderConfig, scene: SceneLike) -> "ObjectViews":
     from pipelines.meshing.views import ObjectViews
 
     width = min(config.seen_width_px, scene.width)
-    maps = scene.alone_maps(width=width, frames=viewed_frames(scene, config.seen_views))
+    frames = viewed_frames(scene, config.seen_views)
+    rays_of = np.zeros((len(frames), len(scene.object_ids), max(1, round(scene.height * width / scene.width)), width), bool)
+    rays_of[:, BACKGROUND] = True
+    maps = scene.alone_maps(width=width, frames=frames, rays_of=rays_of)
     return ObjectViews.of_column(maps, BACKGROUND, min_opacity=config.min_opacity)
 
 

@@ -12,11 +12,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, Labels, Video
-from pipelines.geometry import pixel_centres
+from pipelines.geometry import pixel_centres, scaled_intrinsics
 from pipelines.meshing.density import density_surface
 from pipelines.meshing.fusion import Grid, fused_surface
 from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_components
 from pipelines.meshing.views import ObjectViews, silhouette_support, vertex_colours
+from pipelines.progress import Progress, Silent
 from pipelines.scenery import AloneMapsLike, SceneLike
 from pipelines.stage import StageConfig, StageContext, digest
 
@@ -58,7 +59,7 @@ class MeshConfig(StageConfig):
 
 @dataclass(frozen=True)
 class MaskedMaps:
-    """Depth of each object alone beside finer masks (see `AloneMapsLike`)."""
+    """Depth of each object alone beside the masks at their best size (see `AloneMapsLike`)."""
 
     depth: Float[np.ndarray, "T K h w"]
     opacity: Float[np.ndarray, "T K h w"]
@@ -76,17 +77,33 @@ def viewed_frames(scene: SceneLike, max_views: int) -> list[int]:
     return [int(t) for t in known[chosen]]
 
 
-def with_full_labels(maps: AloneMapsLike, scene: SceneLike, labels: Labels) -> AloneMapsLike:
-    """The maps with the masks at the best size there is (the scene itself keeps those of its training size)."""
-    height, width = maps.column.shape[1:]
+def seen_columns(
+    scene: SceneLike, labels: Labels, frames: Sequence[int], width: int, height: int
+) -> UInt8[np.ndarray, "T h w"]:
+    """Scene column seen at each pixel of reduced frames, 255 unknown; from the label maps at their full size."""
     column_of_label = np.full(256, UNKNOWN, np.uint8)
     column_of_label[list(scene.object_ids)] = np.arange(len(scene.object_ids))
     xy = pixel_centres(width, height) * [labels.maps.shape[2] / width, labels.maps.shape[1] / height]
     x, y = xy[..., 0].astype(int), xy[..., 1].astype(int)
-    chosen = labels.maps[maps.frames][:, y, x]
-    return MaskedMaps(
-        maps.depth, maps.opacity, column_of_label[chosen], maps.frames, maps.intrinsics, maps.cam_from_obj, maps.registered
-    )
+    return column_of_label[labels.maps[list(frames)][:, y, x]]
+
+
+def seen_maps(
+    scene: SceneLike, labels: Labels, frames: Sequence[int], width: int, progress: Progress | None = None
+) -> AloneMapsLike:
+    """Each object alone on the rays on which it is seen: a surface is made of nothing else."""
+    height = max(1, round(scene.height * width / scene.width))
+    column = seen_columns(scene, labels, frames, width, height)
+    rays_of = column[:, None] == np.arange(len(scene.object_ids))[:, None, None]
+    depth, opacity = np.zeros((2, *rays_of.shape), np.float32)
+    with (progress or Silent()).task("depth for meshes", len(frames)) as advance:
+        for i, t in enumerate(frames):
+            maps = scene.alone_maps(width=width, frames=[t], rays_of=rays_of[i : i + 1])
+            depth[i], opacity[i] = maps.depth[0], maps.opacity[0]
+            advance(1)
+    chosen = np.array(frames)
+    intrinsics = scaled_intrinsics(scene.intrinsics, width / scene.width, height / scene.height)
+    return MaskedMaps(depth, opacity, column, chosen, intrinsics, scene.cam_from_obj[:, chosen], scene.registered[:, chosen])
 
 
 def object_mesh(config: MeshConfig, scene: SceneLike, column: int, maps: AloneMapsLike, video: Video) -> Mesh:
@@ -218,9 +235,7 @@ def scene_meshes(
                 nonlocal maps
                 if maps is None:
                     frames = viewed_frames(scene, config.max_views)
-                    maps = with_full_labels(
-                        scene.alone_maps(width=min(scene.width, config.view_width_px), frames=frames), scene, labels
-                    )
+                    maps = seen_maps(scene, labels, frames, min(scene.width, config.view_width_px), context.progress)
                 object_mesh(config, scene, column, maps, video).save(folder)
 
             key = [MESHING_VERSION, config.model_dump(mode="json"), scene_fingerprint(scene, column), seen]

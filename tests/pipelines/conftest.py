@@ -151,16 +151,19 @@ class ToyScene:
         label[~np.isfinite(nearest)], nearest[~np.isfinite(nearest)] = UNKNOWN, 0.0
         return ToyView(rgb.astype(np.float32), nearest.astype(np.float32), label, opacity)
 
-    def alone_maps(self, *, width: int, frames: Sequence[int]) -> ToyAloneMaps:
+    def alone_maps(self, *, width: int, frames: Sequence[int], rays_of: np.ndarray | None = None) -> ToyAloneMaps:
         height = round(width * self.height / self.width)
         intrinsics = scaled_intrinsics(self.intrinsics, width / self.width, height / self.height)
         chosen = list(frames)
         depth = np.stack([self._hits(self.cam_from_obj[:, t], intrinsics, width, height)[0] for t in chosen])
         depth[~self.registered[:, chosen].T] = np.inf
+        column = depth.argmin(1).astype(np.uint8)
+        if rays_of is not None:
+            depth[~rays_of] = np.inf
         return ToyAloneMaps(
             depth=depth.astype(np.float32),
             opacity=np.isfinite(depth).astype(np.float32),
-            column=depth.argmin(1).astype(np.uint8),
+            column=column,
             frames=np.array(chosen),
             intrinsics=intrinsics,
             cam_from_obj=self.cam_from_obj[:, chosen],

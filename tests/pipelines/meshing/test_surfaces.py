@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pipelines.artifacts import Labels
 from pipelines.meshing.fusion import Grid
 from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_components
-from pipelines.meshing.surfaces import MeshConfig, Surface, object_mesh, viewed_frames
+from pipelines.meshing.surfaces import MeshConfig, Surface, object_mesh, seen_columns, seen_maps, viewed_frames
 from pipelines.meshing.views import ObjectViews, sampled, silhouette_support
 from pipelines.stage import ItemCache, StageContext
 
@@ -142,3 +143,17 @@ def test_meshes_are_made_once_and_again_when_the_scene_or_an_option_changes(
     shapes = (*toy_scene.shapes[:2], type(toy_scene.shapes[2])((0.4, 0.45, 0.3)))
     assert run(dataclasses.replace(toy_scene, shapes=shapes), CONFIG) == [2]
     assert run(toy_scene, CONFIG.model_copy(update={"max_faces": 500})) == [0, 1, 2]
+
+
+def test_labels_become_columns_at_their_pixel_centres(toy_scene):
+    maps = np.zeros((2, 4, 4), np.uint8)
+    maps[1, :2, 2:] = 3
+    maps[1, 2:, :2] = 2
+    columns = seen_columns(toy_scene, Labels(maps, ("background", "ball", "lost", "box")), [1], 2, 2)
+    assert columns.tolist() == [[[0, 2], [255, 0]]]
+
+
+def test_objects_are_rendered_on_their_own_pixels_only(toy_scene, toy_labels):
+    maps = seen_maps(toy_scene, toy_labels, [2, 5], 128)
+    for column, label in ((0, 0), (1, 1), (2, 3)):
+        assert np.array_equal(np.isfinite(maps.depth[:, column]), toy_labels.maps[[2, 5]] == label)
