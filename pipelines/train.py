@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.artifacts import Labels, Sfm, Video
+from pipelines.artifacts import Labels, Sfm, Video, write_json
 from pipelines.errors import InputError, UsageError
 from pipelines.stage import StageConfig, StageContext
 
@@ -173,11 +173,13 @@ def train(config: TrainConfig, *, video: Video, labels: Labels, sfm: Sfm, contex
     Raises InputError: the inputs do not belong together, or the background was not reconstructed.
     Raises ReconstructionError: training diverged.
     """
-    from pipelines.scene import trainer
+    from pipelines.scene import summary, trainer
 
     _check_inputs(video, labels, sfm)
     scene = trainer.run(config, video, labels, sfm, context)
     scene.save(context.out)
+    described = summary.summarise(scene, video, labels, max_side_px=config.max_side_px)
+    write_json(context.out / "summary.json", described)
     return scene
 
 
