@@ -75,6 +75,13 @@ def test_dis_recovers_a_known_motion_with_the_centre_of_rotation_at_half_pixels(
     assert np.quantile(error, 0.95) < 0.2
 
 
+def test_dis_leaves_the_guess_as_it_was():
+    first, second, truth = moved_texture(np.eye(2), np.array([2.0, 1.0]))
+    guess = np.zeros_like(truth, np.float32)
+    assert np.abs(dis_estimator()(first, second, guess)).max() > 1
+    assert not guess.any()
+
+
 def test_stage_writes_both_directions_that_undo_each_other(tmp_path):
     first, second, truth = moved_texture(np.eye(2), np.array([2.0, 1.0]))
     context = stage_context(tmp_path)
@@ -202,17 +209,17 @@ def test_large_frames_are_shrunk_before_flow_is_computed(tmp_path):
     assert np.median(error) < 0.3
 
 
-def test_raft_runs_through_the_same_stage(tmp_path, shared_data):
+@pytest.mark.parametrize(("refine", "error_px"), [(False, 0.3), (True, 0.05)])
+def test_raft_runs_through_the_same_stage(tmp_path, shared_data, refine, error_px):
     weights = shared_data / "weights" / "raft-small.pth"
     if not weights.is_file():
         pytest.skip("the authors' raft-small checkpoint is not on this machine")
     first, second, truth = moved_texture(np.eye(2), np.array([9.0, -4.0]))
-    config = FlowConfig(method=FlowMethod.RAFT_SMALL, weights=weights, raft_iterations=8)
-    assert working_size(config, WIDTH, HEIGHT) == (2 * WIDTH, 2 * HEIGHT)
+    config = FlowConfig(method=FlowMethod.RAFT_SMALL, weights=weights, raft_iterations=8, raft_refine=refine)
     flow = compute_flow(config, video=make_video(tmp_path, [first, second]), context=stage_context(tmp_path))
     flow_px, ok = flow.read(0, 1)
     inner = np.s_[20:-20, 20:-20]
-    assert np.median(np.linalg.norm(flow_px - truth, axis=-1)[inner]) < 0.3
+    assert np.median(np.linalg.norm(flow_px - truth, axis=-1)[inner]) < error_px
     assert ok[inner].mean() > 0.95
 
 
