@@ -1,20 +1,25 @@
 """Stage `sfm`: tracks to one reconstruction per object, each in its own frame and unit, with the camera's focal length.
 
-Each object is reconstructed by itself: first guesses by factorising windows of many frames (both mirror twins), growth to all frames
-by resection, triangulation and robust bundle adjustment, a choice among the attempts, and a verdict on how far it can be trusted.
+Each object is reconstructed by itself: first guesses by factorising windows of many frames (both mirror twins), growth to
+all frames by resection, triangulation and robust bundle adjustment, a choice among the attempts, a search for frames that
+tracks did not reach, and a verdict on how far the result can be trusted.
 Units: the background's and every object's unit puts its median depth over the clip at 1, so log scales near 0 mean
 "about as far away as the background" for every object.
 """
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.artifacts import BACKGROUND, Labels, ObjectModel, Sfm, SfmStatus, Tracks, Video
+from pipelines.artifacts import BACKGROUND, Labels, ObjectModel, Sfm, Tracks, Video
 from pipelines.errors import UsageError
 from pipelines.stage import StageConfig, StageContext
+
+if TYPE_CHECKING:
+    from pipelines.reconstruction.complete import Views
 
 VERSION = 1
 
@@ -75,6 +80,7 @@ def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Trac
     """
     from pipelines.formats.colmap import write_model
     from pipelines.reconstruction.calibrate import Focal, find_focal
+    from pipelines.reconstruction.complete import Views
 
     principal_px = np.array([video.width / 2, video.height / 2])
     background = tracks.of_object(BACKGROUND)
@@ -90,7 +96,8 @@ def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Trac
         advance(1)
         models = []
         for k in range(labels.n_objects):
-            model = _object(config, k, focal.focal_px, video, tracks.of_object(k), context)
+            views = Views(video, labels, k, principal_px)
+            model = _object(config, k, focal.focal_px, tracks.of_object(k), views, context)
             if model.reason:
                 context.progress.note(f"{labels.names[k]}: {model.reason}")
             models.append(model)
@@ -106,23 +113,19 @@ def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Trac
     return sfm
 
 
-def _object(
-    config: SfmConfig, k: int, focal_px: float, video: Video, tracks: Tracks, context: StageContext
-) -> ObjectModel:
-    """One object's model, from the cache when its own tracks and the focal length are unchanged."""
+def _object(config: SfmConfig, k: int, focal_px: float, tracks: Tracks, views: "Views", context: StageContext) -> ObjectModel:
+    """One object's model, from the cache when its own tracks and masks and the focal length are unchanged."""
     from pipelines.reconstruction.model import coloured
     from pipelines.reconstruction.solve import solve_object
 
-    principal_px = np.array([video.width / 2, video.height / 2])
-
     def make(folder: Path) -> None:
-        model = solve_object(config, k, focal_px, tracks, video.n_frames, principal_px)
-        coloured(model, video).save(folder)
+        coloured(solve_object(config, k, focal_px, tracks, views), views.video).save(folder)
 
     options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty"})
-    size = [video.width, video.height, video.n_frames]
-    place = context.items.get(f"object_{k:02d}", ["object", VERSION, k, options, focal_px, size, _track_key(tracks)], make)
-    return ObjectModel.load(place)
+    masks = hashlib.sha256(np.packbits(views.labels.maps == k).tobytes()).hexdigest()
+    size = [views.video.width, views.video.height, views.video.n_frames]
+    key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks]
+    return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
 
 
 def _track_key(tracks: Tracks) -> str:

@@ -39,7 +39,7 @@ class TracksConfig(StageConfig):
 
 
 def key_frames(n_frames: int, stride: int) -> list[int]:
-    """Every frame of the stride's grid plus both ends, coarse to fine, so that long tracks start in the middle of their life."""
+    """Every frame of the stride's grid and the last, coarse to fine: long tracks start in the middle of their life."""
     last = n_frames - 1
     grid = sorted({*range(0, n_frames, stride), last})
     ordered, waiting = [], [(0, len(grid) - 1)]

@@ -23,7 +23,7 @@ def write_model(
     height: int,
     image_names: Sequence[str],
 ) -> None:
-    """Write a reconstruction that pycolmap and COLMAP's GUI read. Image t has the id t + 1; unregistered frames are left out."""
+    """Write a reconstruction that pycolmap and COLMAP's GUI read. Frame t is image t + 1; unregistered frames are left out."""
     import pycolmap
 
     reconstruction = pycolmap.Reconstruction()
@@ -31,11 +31,11 @@ def write_model(
     camera = pycolmap.Camera(camera_id=CAMERA_ID, model="PINHOLE", width=width, height=height, params=parameters)
     reconstruction.add_camera_with_trivial_rig(camera)
     index_in_image = np.zeros(len(model.obs_frame), int)
-    for t in np.flatnonzero(model.registered):
+    for t in np.flatnonzero(model.registered).tolist():
         rows = np.flatnonzero(model.obs_frame == t)
         index_in_image[rows] = np.arange(len(rows))
         image = pycolmap.Image(
-            name=image_names[t], keypoints=np.asarray(model.obs_xy_px[rows], float), camera_id=CAMERA_ID, image_id=int(t) + 1
+            name=image_names[t], keypoints=np.asarray(model.obs_xy_px[rows], float), camera_id=CAMERA_ID, image_id=t + 1
         )
         pose = pycolmap.Rigid3d(np.ascontiguousarray(model.cam_from_obj[t, :3]))
         reconstruction.add_image_with_trivial_frame(image, pose)

@@ -1,8 +1,8 @@
 """Several attempts at one object, from different windows and their mirror twins, and the choice among them.
 
-A small reprojection error proves nothing about a weak-perspective object: bas-relief shapes and mirror twins reproject almost as
-well. So every attempt is driven to its own optimum on the same tracks, attempts that end in the same motion are counted as
-agreeing, and the best must beat the best that *disagrees* with it by a clear ratio of cost.
+A small reprojection error proves nothing about a weak-perspective object: bas-relief shapes and mirror twins reproject
+almost as well. So every attempt is driven to its own optimum on the same tracks, attempts that end in the same motion are
+counted as agreeing, and the best must beat the best that *disagrees* with it by a clear ratio of cost.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Attempt:
 
     grown: Grown
     cost: float
-    """Mean Cauchy cost over all sightings of the tracks, those not explained counted as outliers; relative to loss_px squared."""
+    """Mean Cauchy cost over all sightings, those not explained counted as outliers; relative to loss_px squared."""
     origin: str
 
 
@@ -99,7 +99,12 @@ def attempt_all(sightings: Sightings, focal_px: float, options: GrowOptions, max
     for n_tried, window in enumerate(candidate_windows(sightings, focal_px, count=max_windows), start=1):
         attempts += attempt_window(sightings, window, focal_px, options)
         choice = choose(attempts)
-        if choice is not None and n_tried >= 2 and choice.n_agreeing >= 2 and choice.best.grown.registered.sum() == _visible(sightings, options):
+        if (
+            choice is not None
+            and n_tried >= 2
+            and choice.n_agreeing >= 2
+            and choice.best.grown.registered.sum() == _visible(sightings, options)
+        ):
             break
     return attempts
 

@@ -1,4 +1,4 @@
-"""Robust bundle adjustment of one rigid object seen by a calibrated pinhole camera: Levenberg-Marquardt on the Schur complement.
+"""Robust bundle adjustment of one rigid object seen by a pinhole camera: Levenberg-Marquardt on the Schur complement.
 
 Symbols and frames
     R, tau      cam_from_obj of a frame; X a point in the object's frame; q = R X
@@ -71,10 +71,8 @@ def exp_rotation(w: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
     return np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross)
 
 
-def reproject(
-    structure: Structure, observed: Observations
-) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
-    """Residual (predicted minus observed, px) and depth of every observation. Residuals are huge, not infinite, behind the camera."""
+def reproject(structure: Structure, observed: Observations) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
+    """Residual (predicted minus observed, px) and depth of every observation."""
     poses = structure.cam_from_obj[observed.frame]
     cam = np.einsum("nij,nj->ni", poses[:, :3, :3], structure.points[observed.point]) + poses[:, :3, 3]
     depth = cam[:, 2]
@@ -103,7 +101,12 @@ class _Problem:
         self.loss_px, self.free_focal, self.still = loss_px, free_focal, still
         self.n_pose, self.n_extra = 6 * len(self.frames), int(free_focal)
         poses = structure.cam_from_obj[self.frames]
-        self.start = (poses[:, :3, :3].copy(), poses[:, :3, 3].copy(), structure.points[self.point_ids].copy(), structure.focal_px)
+        self.start = (
+            poses[:, :3, :3].copy(),
+            poses[:, :3, 3].copy(),
+            structure.points[self.point_ids].copy(),
+            structure.focal_px,
+        )
 
     def residuals(self, state: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals (N, 2), rotated points q (N, 3) and camera points (N, 3)."""
@@ -208,8 +211,10 @@ def adjust(
         decreased = False
         for _ in range(8):
             S, V_inverse, WV = _eliminate(_damp(U, damping), W, _damp(V, damping))
-            step = np.linalg.lstsq(S, -g + np.einsum("apj,pj->a", WV, g_point), rcond=None)[0] if still else np.linalg.solve(
-                S, -g + np.einsum("apj,pj->a", WV, g_point)
+            step = (
+                np.linalg.lstsq(S, -g + np.einsum("apj,pj->a", WV, g_point), rcond=None)[0]
+                if still
+                else np.linalg.solve(S, -g + np.einsum("apj,pj->a", WV, g_point))
             )
             step_points = np.einsum("pij,pj->pi", V_inverse, -g_point - np.einsum("apj,a->pj", W, step))
             proposed = problem.moved(state, step, step_points)

@@ -1,7 +1,7 @@
 """The focal length: given, self-calibrated on the background, or assumed.
 
 Self-calibration is bundle adjustment with the focal length free, from several starts. Its uncertainty comes from the same
-Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length, and then an assumption is stated instead.
+Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length; an assumption is stated instead.
 """
 
 from dataclasses import asdict, dataclass

@@ -126,9 +126,7 @@ def start(
     return adjusted.structure, adjusted.cost / max(len(adjusted.residual_px), 1)
 
 
-def grow(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions
-) -> Grown | None:
+def grow(sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions) -> Grown | None:
     """Extend a first structure to all frames. None when hardly anything fits."""
     structure, placed = place_points(sightings, structure, registered, 2 * options.max_error_px)
     if placed.sum() < options.min_frame_points:

@@ -1,7 +1,7 @@
 """Can this motion be trusted? Evidence that a small reprojection error does not give.
 
-Uncertainty: the Gauss-Newton matrix at the solution, times the residual variance, says how far the poses may move at no visible cost
-(bas-relief: along a valley). Residuals of one track are not independent, so the variance is inflated.
+Uncertainty: the Gauss-Newton matrix at the solution and the residual variance say how far the poses may move at no visible
+cost (bas-relief: along a valley). Residuals of one track are not independent, so the variance is inflated.
 Agreement: reconstructions from two separate halves of the object's tracks must show the same motion.
 """
 

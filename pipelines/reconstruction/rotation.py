@@ -49,7 +49,7 @@ def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> 
     frames = seen.any(1)
     in_world = np.einsum("tji,tpj->tpi", poses[:, :3, :3], np.nan_to_num(directions)).sum(0)
     points = in_world / np.maximum(np.linalg.norm(in_world, axis=-1, keepdims=True), 1e-12)
-    observed = sightings.observations(frames, seen.sum(0) >= 2)
+    observed = sightings.observations(frames, np.sum(seen, axis=0) >= 2)
     adjusted = adjust(
         Structure(poses, points, focal_px),
         observed,

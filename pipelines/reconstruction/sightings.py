@@ -72,6 +72,17 @@ def triangulate(
     return points, np.where(solvable, spread, 0.0)
 
 
+def _pose_jacobian(cam_from_obj: np.ndarray, points: np.ndarray, focal_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Derivative (n, 2, 6) of the image points by the left perturbation (w, v) of the pose, and the camera points."""
+    q = points @ cam_from_obj[:3, :3].T
+    cam = q + cam_from_obj[:3, 3]
+    depth = np.maximum(cam[:, 2], 1e-6)
+    by_cam = np.zeros((len(q), 2, 3))
+    by_cam[:, 0, 0] = by_cam[:, 1, 1] = focal_px / depth
+    by_cam[:, :, 2] = -(focal_px / depth**2)[:, None] * cam[:, :2]
+    return np.concatenate([np.cross(q[:, None, :], by_cam), by_cam], -1), cam
+
+
 def refine_pose(
     cam_from_obj: Float[np.ndarray, "4 4"],
     points: Float[np.ndarray, "n 3"],
@@ -80,27 +91,24 @@ def refine_pose(
     loss_px: float,
     max_iterations: int = 25,
 ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "n"]]:
-    """Camera that sees known points (Levenberg-Marquardt, Cauchy loss), and the reprojection error of each point in px."""
+    """Camera that sees known points (Levenberg-Marquardt, Cauchy loss), and the reprojection error of each point in px.
 
-    def residual(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        q = points @ matrix[:3, :3].T
-        cam = q + matrix[:3, 3]
-        depth = np.maximum(cam[:, 2:], 1e-6)
-        return focal_px * cam[:, :2] / depth - xy_px, q, cam
+    The error of a point behind the camera is infinite.
+    """
 
-    error, q, cam = residual(cam_from_obj)
+    def residual(matrix: np.ndarray) -> np.ndarray:
+        cam = points @ matrix[:3, :3].T + matrix[:3, 3]
+        return focal_px * cam[:, :2] / np.maximum(cam[:, 2:], 1e-6) - xy_px
+
+    error = residual(cam_from_obj)
     cost, damping = cauchy(error, loss_px)[0].sum(), 1e-3
     for _ in range(max_iterations):
-        root = np.sqrt(cauchy(error, loss_px)[1])
-        depth = np.maximum(cam[:, 2], 1e-6)
-        by_cam = np.zeros((len(q), 2, 3))
-        by_cam[:, 0, 0] = by_cam[:, 1, 1] = root * focal_px / depth
-        by_cam[:, :, 2] = -(root * focal_px / depth**2)[:, None] * cam[:, :2]
-        jacobian = np.concatenate([np.cross(q[:, None, :], by_cam), by_cam], -1).reshape(-1, 6)
-        normal, gradient = jacobian.T @ jacobian, jacobian.T @ (error * root[:, None]).reshape(-1)
+        root = np.sqrt(cauchy(error, loss_px)[1])[:, None]
+        jacobian = (_pose_jacobian(cam_from_obj, points, focal_px)[0] * root[..., None]).reshape(-1, 6)
+        normal, gradient = jacobian.T @ jacobian, jacobian.T @ (error * root).reshape(-1)
         step = -np.linalg.lstsq(normal + damping * np.diag(np.diag(normal) + 1e-12), gradient, rcond=None)[0]
         moved = rigid(exp_rotation(step[:3]) @ cam_from_obj[:3, :3], cam_from_obj[:3, 3] + step[3:])
-        new_error, new_q, new_cam = residual(moved)
+        new_error = residual(moved)
         new_cost = cauchy(new_error, loss_px)[0].sum()
         if not new_cost < cost:
             damping *= 10
@@ -108,11 +116,20 @@ def refine_pose(
                 break
             continue
         gain, cost, damping = (cost - new_cost) / cost, new_cost, damping / 10
-        cam_from_obj, error, q, cam = moved, new_error, new_q, new_cam
+        cam_from_obj, error = moved, new_error
         if gain < 1e-7:
             break
-    behind = cam[:, 2] <= 0
-    return cam_from_obj, np.where(behind, np.inf, np.linalg.norm(error, axis=-1))
+    _, cam = _pose_jacobian(cam_from_obj, points, focal_px)
+    return cam_from_obj, np.where(cam[:, 2] <= 0, np.inf, np.linalg.norm(error, axis=-1))
+
+
+def pose_uncertainty_deg(
+    cam_from_obj: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "n 3"], focal_px: float, sigma_px: float
+) -> float:
+    """Expected rotation error of a pose that rests on these points, each seen with independent noise (px per axis)."""
+    jacobian = _pose_jacobian(cam_from_obj, points, focal_px)[0].reshape(-1, 6)
+    covariance = np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-12, hermitian=True)
+    return float(np.degrees(sigma_px * np.sqrt(np.trace(covariance[:3, :3]))))
 
 
 def spread_tracks(sightings: Sightings, limit: int, seed: int) -> Int[np.ndarray, "n"]:

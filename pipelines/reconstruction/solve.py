@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
 from pipelines.reconstruction.attempts import Choice, attempt_all, choose
 from pipelines.reconstruction.bundle import cauchy
-from pipelines.reconstruction.grow import FINAL, Grown, GrowOptions, finish, place_points
+from pipelines.reconstruction.complete import Views, complete
+from pipelines.reconstruction.grow import FINAL, SETTLE, Grown, GrowOptions, finish, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
 from pipelines.reconstruction.rotation import rotate_only
@@ -25,15 +25,14 @@ def grow_options(config: "SfmConfig", free_focal: bool = False) -> GrowOptions:
     return GrowOptions(config.loss_px, config.max_error_px, config.min_frame_points, free_focal)
 
 
-def solve_object(
-    config: "SfmConfig", object_id: int, focal_px: float, tracks: Tracks, n_frames: int, principal_px: Float[np.ndarray, "2"]
-) -> ObjectModel:
+def solve_object(config: "SfmConfig", object_id: int, focal_px: float, tracks: Tracks, views: Views) -> ObjectModel:
     """Reconstruct one object, or say in a typed outcome why not."""
+    n_frames, principal_px = views.video.n_frames, views.principal_px
     sightings = Sightings.from_tracks(tracks, n_frames, principal_px)
     enough = sightings.seen.sum(1) >= config.min_frame_points
     if sightings.n_tracks < config.min_tracks or enough.sum() < 3:
         reason = (
-            f"only {sightings.n_tracks} tracks, {int(enough.sum())} of {n_frames} frames with at least {config.min_frame_points}: "
+            f"only {sightings.n_tracks} tracks, {int(enough.sum())} of {n_frames} frames show {config.min_frame_points} of them: "
             "too small, too plain or too briefly seen"
         )
         return ObjectModel.failed(object_id, SfmStatus.NO_TRACKS, reason, n_frames)
@@ -45,7 +44,7 @@ def solve_object(
     if choice is None:
         reason = f"no reconstruction explains its {sightings.n_tracks} tracks as one rigid motion"
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, n_frames)
-    return _finished(config, object_id, sightings, few, choice, principal_px)
+    return _finished(config, object_id, sightings, choice, views)
 
 
 def has_parallax(config: "SfmConfig", sightings: Sightings, focal_px: float, choice: Choice | None) -> bool:
@@ -78,28 +77,27 @@ def _turning(config: "SfmConfig", sightings: Sightings, focal_px: float, princip
     )  # fmt: skip
 
 
-def _finished(
-    config: "SfmConfig", object_id: int, sightings: Sightings, few: Sightings, choice: Choice, principal_px: np.ndarray
-) -> ObjectModel:
-    """Adjust the best attempt on more tracks, triangulate all, and judge it."""
+def _finished(config: "SfmConfig", object_id: int, sightings: Sightings, choice: Choice, views: Views) -> ObjectModel:
+    """Adjust the best attempt on more tracks, find missing frames, triangulate all tracks, and judge the result."""
     options = grow_options(config)
-    best = choice.best.grown
     many = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
-    final = finish(many, best.structure, best.registered, options, FINAL) or best
-    if final is best:
-        many = few
+    best = choice.best.grown
+    final = finish(many, best.structure, best.registered, options, SETTLE)
+    if final is None:
+        reason = f"the best attempt fits {config.attempt_tracks} of its tracks but not {many.n_tracks}"
+        return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
+    many, final = complete(many, final, views, options)
+    final = finish(many, final.structure, final.registered, options, FINAL) or final
+    quality = _quality(many, final, choice, config, options)
+    status, reason = _verdict(config, sightings, final, quality)
     structure = in_own_unit(final.structure, final.registered, final.placed)
     full, placed = place_points(sightings, structure, final.registered, options.max_error_px)
-    quality = _quality(sightings, many, final, choice, config, options)
-    status, reason = _verdict(config, sightings, final, quality)
     return to_model(
-        object_id, status, reason, sightings, full, final.registered, placed, principal_px, quality, config.max_error_px
+        object_id, status, reason, sightings, full, final.registered, placed, views.principal_px, quality, config.max_error_px
     )
 
 
-def _quality(
-    sightings: Sightings, many: Sightings, final: Grown, choice: Choice, config: "SfmConfig", options: GrowOptions
-) -> dict[str, float]:
+def _quality(many: Sightings, final: Grown, choice: Choice, config: "SfmConfig", options: GrowOptions) -> dict[str, float]:
     residual = np.linalg.norm(final.adjusted.residual_px, axis=-1)
     return {
         "median_error_px": float(np.median(residual)),
@@ -121,12 +119,16 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
         return SfmStatus.NOT_REGISTERED, f"{n_registered} of {possible} frames with enough tracks registered"
     expected = quality["expected_rotation_error_deg"]
     if expected > config.max_rotation_error_deg:
-        return SfmStatus.UNRELIABLE, f"its motion is uncertain by about {expected:.1f} deg: too little turn or too little texture"
+        return (
+            SfmStatus.UNRELIABLE,
+            f"its motion is uncertain by about {expected:.1f} deg: too little turn or too little texture",
+        )
     difference = quality["halves_difference_deg"]
     if difference > 2 * config.max_rotation_error_deg:
         return SfmStatus.UNRELIABLE, f"two halves of its tracks tell motions that differ by {difference:.1f} deg"
     if quality["rival_ratio"] < config.min_rival_ratio:
-        return SfmStatus.UNRELIABLE, f"another motion explains its tracks almost as well (cost ratio {quality['rival_ratio']:.3f})"
+        return (
+            SfmStatus.UNRELIABLE,
+            f"another motion explains its tracks almost as well (cost ratio {quality['rival_ratio']:.3f})",
+        )
     return SfmStatus.OK, ""
-
-

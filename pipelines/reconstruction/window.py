@@ -6,8 +6,9 @@ so that the object's centroid lies on the optical axis; around it perspective is
 Symbols
     W (2F x n)      coordinates of n complete tracks in F frames, centred per frame; W = M S with M (2F x 3), S (3 x n)
     Q               metric upgrade: rows a, b of M of one frame satisfy a Q a = b Q b, a Q b = 0
-Source: Tomasi & Kanade, "Shape and Motion from Image Streams under Orthography" (IJCV 1992); Poelman & Kanade (TPAMI 1997) for the
-weak-perspective constraints. Depth reversal S -> S diag(1, 1, -1) explains W equally well: perspective decides between the twins.
+Source: Tomasi & Kanade, "Shape and Motion from Image Streams under Orthography" (IJCV 1992); Poelman & Kanade (TPAMI 1997)
+for the weak-perspective constraints. Depth reversal S -> S diag(1, 1, -1) explains W equally well: perspective decides
+between the twins.
 """
 
 from dataclasses import dataclass
@@ -37,9 +38,7 @@ def _turn_to_axis(direction: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]
     """The smallest rotation that takes a direction to the optical axis."""
     d = direction / np.linalg.norm(direction)
     x, y, z = d
-    return np.array(
-        [[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]]
-    )
+    return np.array([[1 - x * x / (1 + z), -x * y / (1 + z), -x], [-x * y / (1 + z), 1 - y * y / (1 + z), -y], [x, y, z]])
 
 
 def _centred(sightings: Sightings, window: Window, focal_px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,7 +81,7 @@ def candidate_windows(sightings: Sightings, focal_px: float, *, count: int, max_
 
 
 def _metric_upgrade(M: Float[np.ndarray, "F2 3"]) -> Float[np.ndarray, "3 3"]:
-    """B with Q = B B^T from the constraints of all frames; Q's eigenvalues are kept positive (a floor of 1e-3 of the largest)."""
+    """B with Q = B B^T from the constraints of all frames; Q's eigenvalues are kept above 1e-3 of the largest."""
 
     def row(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.stack(

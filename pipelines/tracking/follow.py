@@ -89,7 +89,10 @@ def flow_at(
 def follow(
     clip: Clip, reference: int, xy_px: Float32[np.ndarray, "n 2"], object_id: UInt8[np.ndarray, "n"]
 ) -> tuple[Float32[np.ndarray, "T m 2"], UInt8[np.ndarray, "m"]]:
-    """Positions through the whole clip (NaN where not seen) of those points whose reference patch can be aligned."""
+    """Positions through the whole clip (NaN where not seen) of those points whose reference patch can be aligned.
+
+    At least one point is needed.
+    """
     options = clip.options
     templates, chosen = _templates(clip, reference, xy_px, object_id)
     xy_px, object_id = xy_px[chosen], object_id[chosen]
@@ -128,10 +131,6 @@ def _templates(
         good &= templates.spread_px < 10 * clip.options.max_spread
         made.append(templates.where(good))
         chosen.append(index[good])
-    if not made:
-        return make_templates(clip.image(reference), clip.labels(reference) == 0, xy_px, clip.options.patch_radius_px)[0], np.zeros(
-            0, int
-        )
     fields = ("weight", "brightness", "steepest", "inverse", "spread_px")
     stacked = {name: np.concatenate([getattr(t, name) for t in made]) for name in fields}
     return Templates(offsets=made[0].offsets, **stacked), np.concatenate(chosen)

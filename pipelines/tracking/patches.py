@@ -11,7 +11,7 @@ the reference's gradients are used, so the 6 x 6 system of a patch is inverted o
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float32
 
 AFFINE_PRIOR = 0.03
 """Pull of the affine part towards its start, as a share of the patch's mean gradient energy."""
@@ -31,11 +31,16 @@ class Templates:
     """Weighted derivatives of T by (dx, dy, dA00, dA01, dA10, dA11)."""
     inverse: Float32[np.ndarray, "P 6 6"]
     spread_px: Float32[np.ndarray, "P"]
-    """Position uncertainty (px) that a relative brightness noise of 1 would cause: small on corners, large on flat patches and edges."""
+    """Position uncertainty (px) under brightness noise as strong as the contrast: small on corners, large on plain edges."""
 
     def where(self, kept: np.ndarray) -> "Templates":
         return Templates(
-            self.offsets, self.weight[kept], self.brightness[kept], self.steepest[kept], self.inverse[kept], self.spread_px[kept]
+            self.offsets,
+            self.weight[kept],
+            self.brightness[kept],
+            self.steepest[kept],
+            self.inverse[kept],
+            self.spread_px[kept],
         )
 
 
@@ -136,5 +141,7 @@ def align(
         affine[moving] = affine[moving] @ back
         centres_px[moving] -= np.einsum("pij,pj->pi", affine[moving], step[:, :2])
         moving = moving[np.abs(step[:, :2]).max(-1) > tolerance_px]
-    seen, _ = _standardised(sample(image, centres_px[:, None] + templates.offsets @ np.swapaxes(affine, 1, 2)), templates.weight)
+    seen, _ = _standardised(
+        sample(image, centres_px[:, None] + templates.offsets @ np.swapaxes(affine, 1, 2)), templates.weight
+    )
     return centres_px, affine, np.sum(templates.weight * seen * templates.brightness, -1)
