@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+
+from pipelines.evaluation import protocol
+
+
+def test_distance_is_over_the_objects_that_are_known():
+    log_scale = np.array([[0, 3.0, 9.0], [0, 0.0, 1.0]])
+    np.testing.assert_allclose(protocol.scale_distance(log_scale, np.array([0, -1.0, np.nan])), [4, 1])
+
+
+def test_the_closest_and_some_of_the_next_are_rendered():
+    distance = np.arange(100, 0, -1.0)  # the last sample is the closest
+    chosen = protocol.candidates(distance, 5, 5, 10, np.random.default_rng(0))
+    assert chosen[:5].tolist() == [99, 98, 97, 96, 95]
+    assert len(set(chosen.tolist())) == 10
+    assert set(chosen[5:].tolist()) <= set(range(85, 95))
+
+
+def test_fewer_samples_than_asked_for():
+    assert protocol.candidates(np.array([2.0, 1.0]), 5, 5, 10, np.random.default_rng(0)).tolist() == [1, 0]
+    assert protocol.candidates(np.zeros(0), 5, 5, 10, np.random.default_rng(0)).tolist() == []
+
+
+def test_mean_and_deviation_over_truths():
+    summary = protocol.mean_and_deviation([{"psnr_db": 20.0, "lpips": float("nan")}, {"psnr_db": 22.0, "lpips": float("nan")}])
+    assert summary["psnr_db"] == {"mean": 21.0, "deviation": pytest.approx(np.sqrt(2)), "n": 2}
+    assert np.isnan(summary["lpips"]["mean"]) and summary["lpips"]["n"] == 0
+    assert protocol.mean_and_deviation([]) == {}
