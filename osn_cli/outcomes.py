@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from osn_cli.console import Console
 from osn_cli.session import Session
 from pipelines.artifacts import Sfm, Tracks, read_json
@@ -53,7 +55,7 @@ def _sfm(console: Console, folder: Path) -> dict[str, Any]:
             "status": str(model.status),
             "frames": f"{int(model.registered.sum())}/{len(model.registered)}",
             "points": len(model.points),
-            "error_px": round(float(model.quality.get("reprojection_error_px", float("nan"))), 3),
+            "error_px": round(float(np.median(model.point_error_px)), 3) if len(model.point_error_px) else None,
             "reason": model.reason,
         }
         rows.append(row)

@@ -1,4 +1,4 @@
-"""What training achieved, in figures for people: how well the filmed views are reproduced, and what the scales are known to be."""
+"""What training achieved, in figures for people: how well filmed views are reproduced, and what is known of the scales."""
 
 from collections.abc import Sequence
 from typing import Any
