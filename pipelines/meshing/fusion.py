@@ -41,12 +41,16 @@ class Grid:
         return cls((x, y, z))
 
     @classmethod
-    def covering(cls, points: Float[np.ndarray, "N 3"], longest: int, *, growth: float = 1.03) -> "Grid":
-        """Uniform where most points are (their 2 % to 98 % range), growing outwards up to nearly all of them."""
+    def covering(cls, points: Float[np.ndarray, "N 3"], longest: int, *, growth: float = 1.08, reach: float = 20.0) -> "Grid":
+        """Uniform where most points are (their 2 % to 98 % range), growing outwards up to nearly all of them.
+
+        reach: how far outwards at most, in extents of the uniform part; what lies farther gets no surface.
+        """
         low, high = np.quantile(points, [0.02, 0.98], axis=0)
         far_low, far_high = np.quantile(points, [0.001, 0.999], axis=0)
-        spacing = float((high - low).max()) / longest
-        margin = 4 * spacing
+        extent = float((high - low).max())
+        far_low, far_high = np.maximum(far_low, low - reach * extent), np.minimum(far_high, high + reach * extent)
+        spacing, margin = extent / longest, 4 * extent / longest
         axes = [
             np.concatenate(
                 [

@@ -40,7 +40,7 @@ class MeshConfig(StageConfig):
     objects: Surface = Surface.FUSION
     background: Surface = Surface.FUSION
     object_cells: int = Field(default=128, ge=16, le=1024)
-    background_cells: int = Field(default=192, ge=16, le=1024)
+    background_cells: int = Field(default=256, ge=16, le=1024)
     max_faces: int = Field(default=20_000, ge=16)
     background_max_faces: int = Field(default=150_000, ge=16)
     max_views: int = Field(default=48, ge=1)
