@@ -11,6 +11,14 @@ def load_truth(folder: Path) -> GroundTruth:
 
     Raises InputError: the folder is none of the known layouts, or is damaged.
     """
+    from pipelines.evaluation.layouts import colmap, llff, nerfies, nerfstudio, processed
+
     if (folder / "gt.npz").is_file():
         return GroundTruth.load(folder)
-    raise InputError(f"{folder} holds no ground truth that osn can read: expected gt.npz in it")
+    for layout in (processed, nerfies, llff, nerfstudio, colmap):
+        if layout.recognises(folder):
+            return layout.read(folder)
+    raise InputError(
+        f"{folder} holds no ground truth that osn can read: expected gt.npz, transforms_train.json, transforms.json, "
+        "dataset.json with camera/, poses_bounds.npy, or a COLMAP model"
+    )
