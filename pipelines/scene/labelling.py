@@ -22,7 +22,8 @@ from jaxtyping import Bool, Float, Int, Integer
 from pydantic import Field
 
 from pipelines.scene.orders import OrderTests
-from pipelines.scene.zone import Zone, ZoneConfig, fit_zone, zone_at_share
+from pipelines.scene.zone import Zone, tightest_zone, zone_at_share
+from pipelines.stage import StageConfig
 
 _CHUNK = 1 << 22
 """Comparisons at a time: their masks fit in the cache hierarchy."""
@@ -36,15 +37,17 @@ class LabelRule(StrEnum):
     """The published rule: the share `top_share` of a pool with the highest agreement, however low that is."""
 
 
-class LabelConfig(ZoneConfig):
-    """The rule for labels; the zone's bounds give up the same share of rays."""
+class LabelConfig(StageConfig):
+    """The rule for labels, and how tight the zone is."""
 
+    violated_share: float = Field(default=0.005, ge=0, lt=0.5)
+    """Share of all tested rays that a valid combination may violate, and that each bound of the zone gives up."""
     max_noise_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the rays that may be left out because even the best combination violates them."""
     rule: LabelRule = LabelRule.AGREEMENT
     top_share: float = Field(default=0.02, gt=0, lt=1)
     """Only for the rule `top-share`."""
-    n_probes: int = Field(default=2048, ge=1)
+    n_probes: int = Field(default=1024, ge=1)
     """Combinations among which the best is sought."""
 
 
@@ -156,18 +159,18 @@ def assess(
 ) -> Validity:
     """Zone and labels from the tests, after leaving out the rays that no combination satisfies.
 
-    A first zone, relaxed until it does not contradict itself, gives candidates; the best of them says which rays are noise;
-    the final zone comes from the others.
+    The tightest zone without contradiction gives candidates; the best of them says which rays are noise; the final zone comes
+    from the others, so it contains that one.
     """
     config = config or LabelConfig()
     counter = ViolationCounter.from_tests(tests, log_scale_range)
-    zone = fit_zone(tests, log_scale_range, config, assumed_columns)
-    probes = draw_candidates(zone, log_scale_range, config.n_probes, generator)
+    tightest = tightest_zone(tests, log_scale_range, config.max_noise_share, assumed_columns)
+    probes = draw_candidates(tightest, log_scale_range, config.n_probes, generator)
     violated = counter.violated(probes)
     best = probes[violated.argmin()]
     noise_share = float(violated.min()) / max(counter.n_rays, 1)
-    if zone.is_empty or noise_share > config.max_noise_share:
-        return Validity(zone, counter, config, noise_share, best)
+    if tightest.is_empty or noise_share > config.max_noise_share:
+        return Validity(tightest, counter, config, noise_share, best)
     kept = without_violated(tests, best)
     return Validity(
         zone_at_share(kept, log_scale_range, config.violated_share, assumed_columns),

@@ -22,22 +22,13 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 
 from pipelines.errors import ReconstructionError
 from pipelines.scene import zone_sampling
 from pipelines.scene.orders import OrderTests
 from pipelines.scene.zone_sampling import Measure
-from pipelines.stage import StageConfig
 
-
-class ZoneConfig(StageConfig):
-    """How the bounds are read from the tests."""
-
-    violated_share: float = Field(default=0.005, ge=0, lt=0.5)
-    """Share of all tested rays that may violate one bound."""
-    max_violated_share: float = Field(default=0.05, ge=0, lt=0.5)
-    """How far that share may grow, by doublings, when the bounds contradict each other (`fit_zone`)."""
+_BISECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -264,23 +255,30 @@ def zone_at_share(
     return Zone(bounds, frame, xy_px, assumed, violated_share)
 
 
-def fit_zone(
+def tightest_zone(
     tests: OrderTests,
     log_scale_range: Float[np.ndarray, "K 2"],
-    config: ZoneConfig | None = None,
+    max_violated_share: float,
     assumed_columns: Sequence[int] = (),
 ) -> Zone:
-    """The zone at the configured share of violated rays, or at the first doubling of it that leaves no contradiction.
+    """The zone at (nearly) the smallest share of violated rays that leaves no contradiction: around the best combinations.
 
-    The share that was needed is in the result. If even the largest one contradicts itself, the zone is returned empty,
-    with its `contradiction`.
+    Empty, at the largest share, when even that one contradicts itself.
     """
-    config = config or ZoneConfig()
-    share = config.violated_share
+    zone = zone_at_share(tests, log_scale_range, 0.0, assumed_columns)
+    if not zone.is_empty:
+        return zone
+    too_small, share = 0.0, max_violated_share
     zone = zone_at_share(tests, log_scale_range, share, assumed_columns)
-    while zone.is_empty and 0 < share < config.max_violated_share:
-        share = min(2 * share, config.max_violated_share)
-        zone = zone_at_share(tests, log_scale_range, share, assumed_columns)
+    if zone.is_empty:
+        return zone
+    for _ in range(_BISECTIONS):
+        middle = (too_small + share) / 2
+        smaller = zone_at_share(tests, log_scale_range, middle, assumed_columns)
+        if smaller.is_empty:
+            too_small = middle
+        else:
+            share, zone = middle, smaller
     return zone
 
 
