@@ -23,6 +23,7 @@ PATCH_RADIUS_PX = 5
 MIN_CORRELATION = 0.8
 SEARCH_PX = 6
 """All patches are shifted together by up to this much to find the object."""
+RELINK_SEARCH_PX = 3
 MAX_SHIFT_PX = 2.5
 MAX_GAP_FRAMES = 4
 """A pose is extrapolated over at most this many frames."""
@@ -71,13 +72,29 @@ def complete(sightings: Sightings, grown: Grown, views: Views, options: GrowOpti
             if not known:
                 continue
             start = extrapolated(structure.cam_from_obj, registered, t, known[0], direction)
-            found = _find(table, structure, grown.placed, normals, views, t, known[0], start, options)
-            if found is not None:
-                pose, index, xy_px = found
+            found = _find(table, structure, grown.placed, normals, views, t, start, SEARCH_PX, options)
+            if found is not None and found[3] < MAX_UNCERTAINTY_DEG:
+                pose, index, xy_px, _ = found
                 structure.cam_from_obj[t] = pose
                 registered[t] = True
                 table[t, index] = xy_px
     return Sightings(table), replace(grown, structure=structure, registered=registered)
+
+
+def relink(sightings: Sightings, grown: Grown, views: Views, frames: Bool[np.ndarray, "T"], options: GrowOptions) -> Sightings:
+    """Sightings, in frames whose poses are roughly known, of points that were tracked elsewhere: they tie such frames to the rest."""
+    table = sightings.xy_px.copy()
+    normals = surface_normals(grown.structure.points, grown.placed)
+    elsewhere = np.isfinite(table[~frames, :, 0]).any(0) & grown.placed
+    for t in np.flatnonzero(frames).tolist():
+        absent = elsewhere & ~np.isfinite(table[t, :, 0])
+        source = np.where(frames[:, None, None], np.nan, table)
+        start = grown.structure.cam_from_obj[t]
+        found = _find(source, grown.structure, absent, normals, views, t, start, RELINK_SEARCH_PX, options)
+        if found is not None:
+            _, index, xy_px, _ = found
+            table[t, index] = xy_px
+    return Sightings(table)
 
 
 def extrapolated(
@@ -147,16 +164,19 @@ def _find(
     normals: np.ndarray,
     views: Views,
     t: int,
-    nearest: int,
     start: np.ndarray,
+    search_px: int,
     options: GrowOptions,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Pose of frame t, the points found there, and where (px from the principal point); None when too few agree."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
+    """Pose of frame t, the points found there, where (px from the principal point), and the pose's uncertainty in degrees.
+
+    None when too few agree.
+    """
     seen = np.isfinite(table[..., 0])
     cam = transform(start, structure.points)
     predicted = structure.focal_px * cam[:, :2] / np.maximum(cam[:, 2:], 1e-6)
     near = np.zeros(len(placed), bool)
-    reach = label_at(_widened(views.mask(t), SEARCH_PX), (predicted + views.principal_px).astype(np.float32)) == 1
+    reach = label_at(_widened(views.mask(t), search_px), (predicted + views.principal_px).astype(np.float32)) == 1
     near[placed & seen.any(0) & reach & (cam[:, 2] > 0)] = True
     index = np.flatnonzero(near)
     if len(index) < options.min_frame_points:
@@ -165,7 +185,7 @@ def _find(
     reference = np.array([np.flatnonzero(seen[:, p])[order[seen[:, p]].argmin()] for p in index])
     warps, facing = warps_between(structure, index, normals[index], structure.cam_from_obj[reference], start)
     index, reference, warps = index[facing], reference[facing], warps[facing]
-    centres, good, index = _matched(table, views, t, index, reference, warps, predicted)
+    centres, good, index = _matched(table, views, t, index, reference, warps, predicted, search_px)
     if good.sum() < options.min_frame_points:
         return None
     index, xy_px = index[good], centres[good] - views.principal_px
@@ -176,9 +196,7 @@ def _find(
         return None
     sigma_px = float(np.median(error[agree]))
     uncertainty_deg = pose_uncertainty_deg(pose, structure.points[index[agree]], structure.focal_px, sigma_px)
-    if uncertainty_deg * np.sqrt(CORRELATED_PATCHES) > MAX_UNCERTAINTY_DEG:
-        return None
-    return pose, index[agree], xy_px[agree]
+    return pose, index[agree], xy_px[agree], uncertainty_deg * float(np.sqrt(CORRELATED_PATCHES))
 
 
 def _widened(mask: np.ndarray, by_px: int) -> np.ndarray:
@@ -195,6 +213,7 @@ def _matched(
     reference: np.ndarray,
     warps: np.ndarray,
     predicted: np.ndarray,
+    search_px: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patches of the reference frames looked for in frame t: positions, whether they match, and whose points they are."""
     parts = []
@@ -206,7 +225,7 @@ def _matched(
     image, mask = views.image(t), views.mask(t)
     starts = [(predicted[index[rows]] + views.principal_px).astype(np.float32) for _, rows in parts]
     affines = [warps[rows].astype(np.float32) for _, rows in parts]
-    shift = _common_shift(image, mask, [templates for templates, _ in parts], starts, affines)
+    shift = _common_shift(image, mask, [templates for templates, _ in parts], starts, affines, search_px)
     found = [
         align(templates, image, start + shift, affine)
         for (templates, _), start, affine in zip(parts, starts, affines, strict=True)
@@ -219,12 +238,14 @@ def _matched(
     return centres, good, index[rows]
 
 
-def _common_shift(image: np.ndarray, mask: np.ndarray, templates: list, starts: list, affines: list) -> np.ndarray:
+def _common_shift(
+    image: np.ndarray, mask: np.ndarray, templates: list, starts: list, affines: list, search_px: int
+) -> np.ndarray:
     """The shift, in whole px, by which the patches together match best; only patches that land on the object count."""
     best, best_score = np.zeros(2, np.float32), -np.inf
     inside = mask.astype(np.float32)
-    for dy in range(-SEARCH_PX, SEARCH_PX + 1):
-        for dx in range(-SEARCH_PX, SEARCH_PX + 1):
+    for dy in range(-search_px, search_px + 1):
+        for dx in range(-search_px, search_px + 1):
             shift = np.array([dx, dy], np.float32)
             score = 0.0
             for template, start, affine in zip(templates, starts, affines, strict=True):

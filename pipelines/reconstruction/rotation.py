@@ -46,10 +46,10 @@ def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> 
         support[t] = common.sum()
         turn = turn_between(directions[t - 1, common], directions[t, common]) if common.sum() >= 3 else np.eye(3)
         poses[t, :3, :3] = turn @ poses[t - 1, :3, :3]
-    frames = seen.any(1)
+    frames, several = seen.sum(1) >= 1, seen.sum(0) >= 2
     in_world = np.einsum("tji,tpj->tpi", poses[:, :3, :3], np.nan_to_num(directions)).sum(0)
     points = in_world / np.maximum(np.linalg.norm(in_world, axis=-1, keepdims=True), 1e-12)
-    observed = sightings.observations(frames, np.sum(seen, axis=0) >= 2)
+    observed = sightings.observations(frames, several)
     adjusted = adjust(
         Structure(poses, points, focal_px),
         observed,

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
 from pipelines.reconstruction.attempts import Choice, attempt_all, choose
+from pipelines.reconstruction.bridge import bridge
 from pipelines.reconstruction.bundle import cauchy
 from pipelines.reconstruction.complete import Views, complete
 from pipelines.reconstruction.grow import FINAL, SETTLE, Grown, GrowOptions, finish, place_points
@@ -32,8 +33,8 @@ def solve_object(config: "SfmConfig", object_id: int, focal_px: float, tracks: T
     enough = sightings.seen.sum(1) >= config.min_frame_points
     if sightings.n_tracks < config.min_tracks or enough.sum() < 3:
         reason = (
-            f"only {sightings.n_tracks} tracks, {int(enough.sum())} of {n_frames} frames show {config.min_frame_points} of them: "
-            "too small, too plain or too briefly seen"
+            f"only {sightings.n_tracks} tracks, and {int(enough.sum())} of {n_frames} frames show {config.min_frame_points} "
+            "of them: too small, too plain or too briefly seen"
         )
         return ObjectModel.failed(object_id, SfmStatus.NO_TRACKS, reason, n_frames)
     options = grow_options(config)
@@ -88,6 +89,7 @@ def _finished(config: "SfmConfig", object_id: int, sightings: Sightings, choice:
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
     many, final = complete(many, final, views, options)
     final = finish(many, final.structure, final.registered, options, FINAL) or final
+    many, final = bridge(many, final, views, options, FINAL) or (many, final)
     quality = _quality(many, final, choice, config, options)
     status, reason = _verdict(config, sightings, final, quality)
     structure = in_own_unit(final.structure, final.registered, final.placed)
