@@ -74,7 +74,7 @@ class TrainConfig(StageConfig):
     """Share of the background's grid (per axis) for its near box; the rest holds everything out to infinity."""
     cache_resolution: int = Field(default=96, ge=8)
 
-    density_rate: float = Field(default=0.1, gt=0)
+    density_rate: float = Field(default=0.04, gt=0)
     """Learning rate of density grids (TensoRF's factors use `table_rate`)."""
     table_rate: float = Field(default=2e-2, gt=0)
     network_rate: float = Field(default=2e-3, gt=0)
@@ -86,6 +86,8 @@ class TrainConfig(StageConfig):
     """Share of the steps after which poses are refined."""
 
     depth_weight: float = Field(default=0.1, ge=0)
+    guess_weight: float = Field(default=0.03, ge=0)
+    """Bootstrap: weight of the depth interpolated between reconstructed points."""
     depth_error_px: float = Field(default=1.0, gt=0)
     """Reprojection error at which a reconstructed point's depth counts half."""
     segmentation_weight: float = Field(default=0.02, ge=0)

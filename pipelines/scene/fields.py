@@ -106,8 +106,8 @@ class ObjectField(nn.Module, ABC):
     colour_network: nn.Module
 
 
-DENSITY_SHIFT = -6.0
-"""Raw density 0 is nearly empty: softplus(-6) * 32 is an opacity of 15 % across the whole box."""
+DENSITY_SHIFT = -8.0
+"""Raw density 0 is nearly empty: softplus(-8) * 32 is an opacity of 2 % across the whole box."""
 
 
 def direction_features(dirs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 8"]:
@@ -162,10 +162,10 @@ class GridField(ObjectField):
 
     @torch.no_grad()
     def seed(self, g: Float[Tensor, "m 3"]) -> None:
-        """Raise the nodes around the points in every density grid."""
-        for resolution, table in zip(self.density_resolutions, self.density_tables, strict=True):
-            rows, _ = corner_reads(g, [Lattice(resolution)])
-            table[rows.unique()] = SEED_DENSITY / len(self.density_tables)
+        """Raise the nodes next to the points in the finest density grid (coarser ones would cover the surface with fog)."""
+        rows, weight = corner_reads(g, [Lattice(self.density_resolutions[-1])])
+        nearest = rows.gather(1, weight.argmax(1, keepdim=True).to(rows.dtype).long())
+        self.density_tables[-1][nearest.unique()] = SEED_DENSITY
 
     @torch.no_grad()
     def upsample(self, resolution: int) -> None:
@@ -187,8 +187,8 @@ class GridField(ObjectField):
         return total
 
 
-SEED_DENSITY = 9.0
-"""Raw density where all nested grids agree on a known point: nearly opaque over one fine node."""
+SEED_DENSITY = 11.0
+"""Raw density at a known point: nearly opaque over one node."""
 
 COARSEST = 16
 """Nodes of the coarsest colour level."""

@@ -17,9 +17,16 @@ def colour_loss(rgb: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], counted
     return weighted_mean((rgb - target).square().mean(-1), counted.to(rgb.dtype))
 
 
-def depth_loss(depth: Float[Tensor, "n"], target: Float[Tensor, "n"], weights: Float[Tensor, "n"]) -> Float[Tensor, ""]:
-    """Mean absolute error relative to the target; rays without a target have weight 0."""
-    return weighted_mean((depth / target.clamp_min(1e-6) - 1).abs().clamp(max=1.0), weights)
+def depth_loss(
+    weights: Float[Tensor, "n S"], depth: Float[Tensor, "n S"], target: Float[Tensor, "n"], counted: Float[Tensor, "n"]
+) -> Float[Tensor, ""]:
+    """Expected relative distance of a ray's samples from the known depth, at most 1 each; what passes through counts 1.
+
+    The expectation of the error, not the error of the expected depth: it cannot be fooled by a near and a far half, and it
+    pulls weight to the surface from anywhere on the ray. Rays without a target are counted 0.
+    """
+    off = (depth / target.clamp_min(1e-6)[:, None] - 1).abs().clamp(max=1.0)
+    return weighted_mean((weights * off).sum(-1) + 1 - weights.sum(-1), counted)
 
 
 def segmentation_loss(weights: Float[Tensor, "n K"], column: Int[Tensor, "n"], counted: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
@@ -37,10 +44,11 @@ def opacity_loss(opacity: Float[Tensor, "*n"], counted: Bool[Tensor, "*n"], soli
 def distortion_loss(
     weights: Float[Tensor, "*n S"], depth: Float[Tensor, "*n S"], scale: Float[Tensor, "*n"]
 ) -> Float[Tensor, "*n"]:
-    """Spread of the weights along each ray (mip-NeRF 360, equation 15, between intervals), in shares of `scale`.
+    """Spread of the weights along each ray (mip-NeRF 360, equation 15, between intervals).
 
-    sum_ij w_i w_j |u_i - u_j| in linear time: for sorted u it is 2 sum_i w_i (u_i W_{<i} - U_{<i}).
+    sum_ij w_i w_j |v_i - v_j| in linear time: for sorted v it is 2 sum_i w_i (v_i W_{<i} - V_{<i}). Depth enters as
+    v = u / (u + scale), so that the far end of unbounded space counts no more than one.
     """
-    u = depth / scale[..., None]
-    mass, moment = weights.cumsum(-1) - weights, (weights * u).cumsum(-1) - weights * u
-    return 2 * (weights * (u * mass - moment)).sum(-1)
+    v = depth / (depth + scale[..., None])
+    mass, moment = weights.cumsum(-1) - weights, (weights * v).cumsum(-1) - weights * v
+    return 2 * (weights * (v * mass - moment)).sum(-1)

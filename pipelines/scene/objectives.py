@@ -31,16 +31,15 @@ def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, ba
     own = batch.column[:, None]
     rgb = images.rgb.gather(1, own[..., None].expand(-1, 1, 3))[:, 0]
     opacity = images.opacity.gather(1, own)[:, 0]
-    depth = images.depth.gather(1, own)[:, 0]
     everywhere = torch.ones_like(batch.coloured)
     on_background = (batch.column == 0)[:, None].expand(-1, images.opacity.shape[1] - 1)
     terms = {
         "colour": losses.colour_loss(rgb, batch.rgb, batch.coloured),
-        "depth": losses.depth_loss(depth, batch.depth, batch.depth_weight),
+        "guess": _depth_of_seen(samples, batch, batch.guess, (batch.guess > 0).to(batch.guess.dtype)),
         "segmentation": losses.opacity_loss(opacity, everywhere, solid=True),
         "outside": losses.opacity_loss(images.opacity[:, 1:], on_background, solid=False),
     }
-    return _weighted(config, model, samples, terms, smooth)
+    return _weighted(config, model, samples, batch, terms, smooth)
 
 
 def composite_losses(
@@ -48,29 +47,39 @@ def composite_losses(
 ) -> Losses:
     """All objects together under one scale combination."""
     image = composite(samples, scale)
-    rgb, opacity, depth = image.rgb[0], image.opacity[0], image.depth[0]
-    own_scale = scale[0][batch.column.clamp(max=scale.shape[1] - 1)]
     known: Bool[Tensor, n] = batch.column < scale.shape[1]
     terms = {
-        "colour": losses.colour_loss(rgb, batch.rgb, batch.coloured),
-        "depth": losses.depth_loss(depth / opacity.clamp_min(1e-3) / own_scale, batch.depth, batch.depth_weight),
+        "colour": losses.colour_loss(image.rgb[0], batch.rgb, batch.coloured),
         "segmentation": losses.segmentation_loss(image.weights[0], batch.column, known),
     }
-    return _weighted(config, model, samples, terms, smooth)
+    return _weighted(config, model, samples, batch, terms, smooth)
 
 
-def _weighted(config: TrainConfig, model: SceneModel, samples: RaySamples, terms: dict[str, Tensor], smooth: bool) -> Losses:
-    """Add the terms that regularise the fields, and sum up."""
-    scale = torch.tensor([field.box.size for field in model.fields], device=samples.depth.device)
-    spread = losses.distortion_loss(
-        samples.own_weights(), samples.depth.clamp(max=_FAR * scale[:, None]), scale.expand(len(samples.depth), -1)
-    )
-    terms = terms | {"distortion": spread.mean()}
+def _depth_of_seen(
+    samples: RaySamples, batch: Batch, target: Float[Tensor, "n"], counted: Float[Tensor, "n"]
+) -> Float[Tensor, ""]:
+    """Depth of the seen object rendered alone (in its own unit, so the scales do not matter) against its target."""
+    rays = torch.arange(len(batch.column), device=batch.column.device)
+    own = batch.column.clamp(max=samples.depth.shape[1] - 1)
+    return losses.depth_loss(samples.own_weights()[rays, own], samples.depth[rays, own], target, counted)
+
+
+def _weighted(
+    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, terms: dict[str, Tensor], smooth: bool
+) -> Losses:
+    """Add the terms that concern every object by itself, whatever the scales, and sum up."""
+    alone_weights = samples.own_weights()
+    size = torch.tensor([field.box.size for field in model.fields], device=samples.depth.device)
+    terms = terms | {
+        "depth": _depth_of_seen(samples, batch, batch.depth, batch.depth_weight),
+        "distortion": losses.distortion_loss(alone_weights, samples.depth, size.expand(len(batch.column), -1)).mean(),
+    }
     if smooth:
         terms["smoothness"] = torch.stack([field.smoothness() for field in model.fields]).sum()
     weights = {
         "colour": 1.0,
         "depth": config.depth_weight,
+        "guess": config.guess_weight,
         "segmentation": config.segmentation_weight,
         "outside": config.outside_weight,
         "distortion": config.distortion_weight,
@@ -81,5 +90,3 @@ def _weighted(config: TrainConfig, model: SceneModel, samples: RaySamples, terms
 
 SMOOTH_EVERY_STEPS = 8
 """Total variation reads whole tables, so it is taken into account in every eighth step only, eight times as strongly."""
-_FAR = 20.0
-"""The spread of samples farther than this many box sizes is not held against a field."""

@@ -70,8 +70,9 @@ class DensityCache(nn.Module):
 
     @torch.no_grad()
     def mark(self, g: Float[Tensor, "n 3"], density: float) -> None:
-        """Raise the cells around known surface points."""
-        step = 2 / self.resolution
-        offsets = torch.cartesian_prod(*[torch.tensor([-step, 0.0, step], device=g.device)] * 3)
-        cells = self.cells((g[:, None] + offsets).reshape(-1, 3)).unique()
-        self.density[cells] = self.density[cells].clamp_min(density)
+        """Raise the cells around known surface points, and their neighbours."""
+        known = torch.zeros_like(self.density)
+        known[self.cells(g)] = density
+        n = self.resolution
+        around = nn.functional.max_pool3d(known.view(1, n, n, n), 3, stride=1, padding=1)
+        self.density.copy_(torch.maximum(self.density, around.view(-1)))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
 from pipelines.artifacts import UNKNOWN, Labels, ObjectModel, Sfm, Video
 from pipelines.geometry import transform
+from pipelines.scene.depth_guess import depth_guess
 
 
 def working_size(width: int, height: int, max_side_px: int) -> tuple[int, int]:
@@ -58,6 +59,8 @@ class Batch:
     depth: Float[Tensor, "n"]
     """Depth of the seen object in its own unit; 0 where unknown."""
     depth_weight: Float[Tensor, "n"]
+    guess: Float[Tensor, "n"]
+    """Rough depth; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class PixelStore:
     pools: tuple[Int[Tensor, "pool"], ...]
     """Per object, the flat indices of the pixels where it is seen."""
     sparse: SparseDepths
+    guess: Float16[Tensor, "T h w"]
+    """Rough depth of the seen object in its own unit, interpolated between its points; 0 where there is none."""
 
     @property
     def width(self) -> int:
@@ -143,6 +148,7 @@ class PixelStore:
             torch.from_numpy(coloured).to(device),
             tuple(pools),
             sparse,
+            torch.from_numpy(_guess(column, sparse)).to(device),
         )
 
     def batch(self, n_per_column: Sequence[int], n_sparse_per_column: Sequence[int], generator: torch.Generator) -> Batch:
@@ -171,6 +177,7 @@ class PixelStore:
             coloured=self.coloured[at],
             column=torch.cat([self.column[at][: len(flat)].long(), s.column[sparse]]),
             depth=torch.cat([unknown, s.depth[sparse]]),
+            guess=self.guess[at].float(),
             depth_weight=torch.cat([unknown, s.weight[sparse]]),
         )
 
@@ -181,3 +188,9 @@ class PixelStore:
             if n and end > first:
                 drawn.append(torch.randint(int(first), int(end), (n,), generator=generator, device=device))
         return torch.cat(drawn)
+
+
+def _guess(column: UInt8[np.ndarray, "T h w"], sparse: SparseDepths) -> Float16[np.ndarray, "T h w"]:
+    observed = (sparse.frame, sparse.xy_px, sparse.column, sparse.depth)
+    frame, xy_px, obs_column, depth = (part.cpu().numpy() for part in observed)
+    return depth_guess(column, frame, xy_px.astype(float), obs_column, depth.astype(float))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
-from pipelines.artifacts import Labels, Sfm, SfmStatus, Video
-from pipelines.geometry import scaled_intrinsics
+from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus, Video
+from pipelines.geometry import invert, ray_directions, scaled_intrinsics
 from pipelines.scene import boxes
 from pipelines.scene.fields import FieldKind, FieldSize
 from pipelines.scene.marching import Marching
@@ -37,9 +38,8 @@ def untrained_scene(
             torch.as_tensor(np.stack([m.cam_from_obj for m in models]), dtype=torch.float32),
             torch.tensor([boxes.nearest_depth(m) for m in models]),
         )
-    for k, one in enumerate(models):
-        points = torch.as_tensor(one.points, dtype=torch.float32)
-        g = object_boxes[k].grid_from_obj(points)
+    for k in range(len(models)):
+        g = object_boxes[k].grid_from_obj(guessed_points(models[k], pixels, k, intrinsics))
         model.fields[k].seed(g)
         model.cache(k).mark(g, 5.0 / object_boxes[k].size)
     footage = Footage(
@@ -70,3 +70,20 @@ def field_size(config: TrainConfig, ratio: float) -> FieldSize:
         colour_resolution=round(config.colour_resolution * ratio),
         hidden=config.hidden,
     )
+
+
+def guessed_points(
+    model: ObjectModel, pixels: PixelStore, column: int, intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[torch.Tensor, "n 3"]:
+    """Points of an object's surface (own frame) by the rough depth of at most `MAX_GUESSED` evenly chosen pixels."""
+    guess = pixels.guess.cpu().numpy()
+    t, y, x = np.nonzero((pixels.column.cpu().numpy() == column) & (guess > 0))
+    step = max(1, len(t) // MAX_GUESSED)
+    t, y, x = t[::step], y[::step], x[::step]
+    points_cam = ray_directions(intrinsics, np.stack([x, y], -1) + 0.5) * guess[t, y, x, None].astype(float)
+    obj_from_cam = invert(model.cam_from_obj)[t]
+    points = np.einsum("nij,nj->ni", obj_from_cam[:, :3, :3], points_cam) + obj_from_cam[:, :3, 3]
+    return torch.as_tensor(points, dtype=torch.float32)
+
+
+MAX_GUESSED = 100_000

@@ -14,8 +14,13 @@ from torch import Tensor
 from pipelines.scene.contraction import Box
 from pipelines.scene.occupancy import DensityCache
 
-FAR_FACTOR = 1e3
+FAR_FACTOR = 50.0
 """Rays in unbounded space end at this multiple of the depth where they leave the near box."""
+
+
+MAX_PROPOSED = 0.6
+"""Thickness that one cell of the division can have in a proposal. A cell of the cache is dense as a whole when a surface is
+anywhere in it; were it opaque, no sample would be placed behind its front side, where the surface may be."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def proposed_weights(
     middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
     density = cache.at(box.grid_from_obj(rays.points(middle)))
     thickness = density * (edges[:, 1:] - edges[:, :-1]) * rays.directions.norm(dim=-1, keepdim=True)
-    thickness = thickness.clamp(max=80.0)
+    thickness = thickness.clamp(max=MAX_PROPOSED)
     before = torch.nn.functional.pad(thickness.cumsum(-1), (1, 0))
     return -torch.expm1(-thickness) * torch.exp(-before[:, :-1]), -torch.expm1(-before[:, -1])
 
