@@ -1,8 +1,9 @@
 """Frames cut off from the rest: no track and no patch links them, only the motion goes on.
 
-A run of unregistered frames with tracks of its own is reconstructed from poses extrapolated across a gap of a few frames. Its tracks
-settle the motion within the run; its place relative to the rest is the one that continues the motion best. That is near enough to
-find patches of points seen elsewhere in the run's frames, which tie it to the rest; a run without such patches is given up.
+A run of unregistered frames with tracks of its own is reconstructed from poses extrapolated across a gap of a few frames. Its
+tracks settle the motion within the run; its place relative to the rest is the one that continues the motion best. That is near
+enough to find patches of points seen elsewhere in the run's frames, which tie it to the rest; a run without such patches is
+given up.
 """
 
 from dataclasses import replace
@@ -50,7 +51,7 @@ def _bridge_towards(sightings: Sightings, grown: Grown, options: GrowOptions, di
     """Continue the motion beyond the last registered frame in one direction, if tracks there allow it."""
     known = np.flatnonzero(grown.registered)
     edge = int(known[0] if direction < 0 else known[-1])
-    waiting = [t for t in range(edge + direction, -1 if direction < 0 else sightings.n_frames, direction)]
+    waiting = list(range(edge + direction, -1 if direction < 0 else sightings.n_frames, direction))
     own = ~grown.placed & (sightings.seen[waiting].sum(0) >= 3) if waiting else np.zeros(sightings.n_tracks, bool)
     enough = [t for t in waiting if (sightings.seen[t] & own).sum() >= options.min_frame_points]
     if len(enough) < ANCHORS or abs(enough[0] - edge) > MAX_GAP_FRAMES:
@@ -62,19 +63,29 @@ def _bridge_towards(sightings: Sightings, grown: Grown, options: GrowOptions, di
     local, structure = sightings.of_tracks(own), replace(grown.structure, cam_from_obj=poses)
     registered = np.zeros(sightings.n_frames, bool)
     registered[anchors] = True
-    for t in [None, *enough[ANCHORS:]]:
-        if t is not None:
-            pose = register(local, structure, placed, t, t - direction, options)
-            if pose is None:
-                continue
+    settled = _settled(local, structure, registered, options)
+    for t in enough[ANCHORS:]:
+        if settled is None:
+            return None
+        structure, placed = settled
+        pose = register(local, structure, placed, t, t - direction, options)
+        if pose is not None:
             structure.cam_from_obj[t] = pose
             registered[t] = True
-        structure, placed = place_points(local, structure, registered, 8 * options.max_error_px)
-        if placed.sum() < options.min_frame_points:
-            return None
-        observed = local.observations(registered, placed)
-        structure = adjust(structure, observed, loss_px=options.loss_px, max_iterations=10, tolerance=1e-3).structure
-    return _joined(grown, structure, poses, registered, np.array(anchors))
+            settled = _settled(local, structure, registered, options)
+    return None if settled is None else _joined(grown, settled[0], poses, registered, np.array(anchors))
+
+
+def _settled(
+    local: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions
+) -> tuple[Structure, Bool[np.ndarray, "P"]] | None:
+    """The run's own points triangulated and adjusted with its poses; None when there are too few."""
+    structure, placed = place_points(local, structure, registered, 8 * options.max_error_px)
+    if placed.sum() < options.min_frame_points:
+        return None
+    observed = local.observations(registered, placed)
+    adjusted = adjust(structure, observed, loss_px=options.loss_px, max_iterations=10, tolerance=1e-3)
+    return adjusted.structure, placed
 
 
 def _joined(

@@ -169,7 +169,8 @@ class _Problem:
         rotation, tau, points, focal_px = state
         pose_step = step[: self.n_pose].reshape(-1, 6)
         focal_px = focal_px * float(np.exp(np.clip(step[-1], -0.3, 0.3))) if self.free_focal else focal_px
-        return exp_rotation(pose_step[:, :3]) @ rotation, tau + pose_step[:, 3:], points + step_points, focal_px
+        tau = tau if self.still else tau + pose_step[:, 3:]
+        return exp_rotation(pose_step[:, :3]) @ rotation, tau, points + step_points, focal_px
 
 
 def _eliminate(U: np.ndarray, W: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -82,7 +82,7 @@ def complete(sightings: Sightings, grown: Grown, views: Views, options: GrowOpti
 
 
 def relink(sightings: Sightings, grown: Grown, views: Views, frames: Bool[np.ndarray, "T"], options: GrowOptions) -> Sightings:
-    """Sightings, in frames whose poses are roughly known, of points that were tracked elsewhere: they tie such frames to the rest."""
+    """Add sightings, in frames whose poses are roughly known, of points that were tracked elsewhere: ties to the rest."""
     table = sightings.xy_px.copy()
     normals = surface_normals(grown.structure.points, grown.placed)
     elsewhere = np.isfinite(table[~frames, :, 0]).any(0) & grown.placed

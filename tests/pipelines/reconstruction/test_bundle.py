@@ -40,9 +40,8 @@ def test_gradient_is_the_costs_difference():
     for index in range(len(g)):
         ahead, behind = (np.eye(len(g))[index] * sign * step for sign in (1, -1))
         none = np.zeros_like(g_point)
-        slope = problem.cost(problem.moved(problem.start, ahead, none)) - problem.cost(
-            problem.moved(problem.start, behind, none)
-        )
+        costs = [problem.cost(problem.moved(problem.start, moved, none)) for moved in (ahead, behind)]
+        slope = costs[0] - costs[1]
         assert g[index] == pytest.approx(slope / (2 * step), rel=1e-4, abs=1e-4)
     point_step = np.zeros_like(g_point)
     point_step[2, 1] = step
