@@ -170,7 +170,8 @@ def _evaluate(inputs: Inputs, context: StageContext) -> object:
 
 
 def _segment_needs(config: Config) -> tuple[str, ...]:
-    return ("frames",) if config.segment.method == "masks" else ("frames", "flow")
+    imported = config.segment.method == "masks" and config.segment.prompts is None
+    return ("frames",) if imported else ("frames", "flow")
 
 
 def _render_variant(config: Config) -> str:

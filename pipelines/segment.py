@@ -14,6 +14,8 @@ from pipelines.errors import UsageError
 from pipelines.stage import StageConfig, StageContext
 
 VERSION = 1
+AUTOMATIC = "automatic"
+"""Folder, inside the result, of the labels as they were before the corrections of a prompts file."""
 
 
 class SegmentMethod(StrEnum):
@@ -30,7 +32,7 @@ class SegmentConfig(StageConfig):
     masks: Path | None = None
     """Folder of PNG (DAVIS palette, grey, KITTI MOTS) or .npy label maps, or one .npy stack; for method `masks`."""
     prompts: Path | None = None
-    """JSON file with clicks and boxes (docs: `pipelines.segmentation.prompts`)."""
+    """JSON file of corrections: clicks, boxes, strokes, merges (docs: `pipelines.segmentation.prompts`)."""
     objects: int | None = Field(None, ge=0, le=32)
     """Number of movers, the background not counted; found when not given."""
     max_tracks: int = Field(2000, ge=50)
@@ -54,6 +56,8 @@ def segment(config: SegmentConfig, *, video: Video, flow: Flow | None, context: 
             labels = _by_motion(config, video, flow, context)
         case _:
             assert_never(config.method)
+    if config.prompts is not None:
+        labels = _corrected(config.prompts, labels, video, flow, context)
     labels.save(context.out)
     write_overlay(context.out / "overlay.mp4", video, labels.maps, context.progress)
     return labels
@@ -75,4 +79,30 @@ def _by_motion(config: SegmentConfig, video: Video, flow: Flow | None, context: 
 
     if flow is None:
         raise UsageError("method motion needs optical flow: run the stage flow first")
-    return segment_by_motion(config, video=video, flow=flow, context=context)
+    key = [VERSION, config.model_dump(mode="json", exclude={"prompts"}), _content(video, flow)]
+
+    def make(folder: Path) -> None:
+        segment_by_motion(config, video=video, flow=flow, context=context).save(folder)
+
+    # Kept by itself, so that correcting it by prompts does not find the motions again.
+    return Labels.load(context.items.get("motion", key, make))
+
+
+def _content(video: Video, flow: Flow) -> str:
+    """Content key of the frames and their flow."""
+    import hashlib
+
+    content = hashlib.blake2b()
+    for path in (*(video.path(t) for t in range(video.n_frames)), *(flow.path(t, u) for t, u in flow.pairs)):
+        content.update(path.read_bytes())
+    return content.hexdigest()
+
+
+def _corrected(path: Path, automatic: Labels, video: Video, flow: Flow | None, context: StageContext) -> Labels:
+    """The automatic result after a person's corrections; it is kept in `automatic/`, for further ones."""
+    from pipelines.segmentation.prompted import apply_prompts
+    from pipelines.segmentation.prompts import PromptFile
+
+    automatic.save(context.out / AUTOMATIC)
+    prompts = PromptFile.load(path)
+    return apply_prompts(prompts, video=video, flow=flow, automatic=automatic, progress=context.progress)

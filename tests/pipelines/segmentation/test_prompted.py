@@ -1,0 +1,115 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipelines.artifacts import Labels
+from pipelines.errors import UsageError
+from pipelines.segmentation.hierarchy import HierarchyOptions, build_hierarchy, merged, touching
+from pipelines.segmentation.prompted import Prompter, apply_prompts, overlap
+from pipelines.segmentation.prompts import Base, NamedObject, ObjectPrompt, Point, PromptFile, Stroke
+
+
+def click(slide, t: int, object_id: int = 1) -> ObjectPrompt:
+    x, y = slide.middle(t)
+    return ObjectPrompt(object=object_id, frame=t, points=(Point(x=x, y=y),))
+
+
+def prompt_file(*prompts: ObjectPrompt, **more) -> PromptFile:
+    return PromptFile(width=160, height=120, prompts=prompts, **more)
+
+
+def test_regions_merge_the_most_alike_first():
+    superpixel = np.array([[0, 1, 2, 3]])
+    neighbours, border_px = touching(superpixel)
+    assert neighbours.tolist() == [[0, 1], [1, 2], [2, 3]]
+    mean = np.array([[0.0], [0.1], [5.0], [5.5]])
+    assert merged(mean, np.ones(4), neighbours, border_px).tolist() == [4, 4, 5, 5, 6, 6, -1]
+
+
+def test_ancestors_of_a_pixel_are_nested(slide):
+    tree = build_hierarchy(slide.video, slide.flow, 2, HierarchyOptions(superpixels=200))
+    regions = [tree.members(node) for node in tree.ancestors(int(tree.superpixel[60, 60]))]
+    assert regions[0].sum() == 1
+    assert regions[-1].all()
+    assert all((small <= large).all() for small, large in pairwise(regions))
+
+
+def test_one_click_finds_what_moves_with_it(slide):
+    found = Prompter(slide.video, slide.flow).mask(click(slide, 2), None, Base.NOTHING)
+    assert overlap(found, slide.labels.maps[2] == 1) > 0.85
+
+
+def test_a_click_means_the_automatic_object_that_is_there(slide):
+    found = Prompter(slide.video, slide.flow, slide.labels).mask(click(slide, 3, 7), slide.labels.maps[3], Base.NOTHING)
+    assert np.array_equal(found, slide.labels.maps[3] == 1)
+
+
+def test_strokes_paint_and_erase_exactly(slide):
+    erased = Stroke(path=((60.0, 60.0),), radius_px=4.0, positive=False)
+    prompt = ObjectPrompt(object=1, frame=3, strokes=(erased,))
+    found = Prompter(slide.video, slide.flow, slide.labels).mask(prompt, slide.labels.maps[3], Base.AUTOMATIC)
+    covered = prompt.painted(120, 160, positive=False)
+    assert np.array_equal(found, (slide.labels.maps[3] == 1) & ~covered)
+
+
+def test_a_box_alone_means_what_fills_it(slide):
+    box = (36.0, 38.0, 80.0, 82.0)
+    found = Prompter(slide.video, slide.flow).mask(ObjectPrompt(object=1, frame=2, box=box), None, Base.NOTHING)
+    assert overlap(found, slide.labels.maps[2] == 1) > 0.85
+
+
+def test_a_box_limits_what_a_click_finds(slide):
+    prompt = click(slide, 2).model_copy(update={"box": (36.0, 38.0, 84.0, 62.0)})
+    found = Prompter(slide.video, slide.flow).mask(prompt, None, Base.NOTHING)
+    assert found.any()
+    assert np.nonzero(found)[0].max() < 62
+
+
+def test_a_click_in_one_frame_finds_the_object_in_all(slide):
+    prompts = prompt_file(click(slide, 1, 5), base=Base.NOTHING, objects=(NamedObject(id=5, name="tile"),))
+    labels = apply_prompts(prompts, video=slide.video, flow=slide.flow, automatic=None)
+    assert labels.names == ("background", "tile")
+    assert min(overlap(labels.maps[t] == 1, slide.labels.maps[t] == 1) for t in range(6)) > 0.8
+
+
+def test_a_correction_is_carried_to_the_other_frames(slide):
+    """The automatic result lacks the lower half of the square; painting it back in one frame restores it in all."""
+    half = slide.labels.maps.copy()
+    half[:, 60:] = 0
+    x, _ = slide.middle(2)
+    stroke = Stroke(path=((x - 10, 70.0), (x + 10, 70.0)), radius_px=10.0)
+    prompts = prompt_file(ObjectPrompt(object=1, frame=2, strokes=(stroke,)))
+    automatic = Labels(half, ("background", "square"))
+    labels = apply_prompts(prompts, video=slide.video, flow=slide.flow, automatic=automatic)
+    before = overlap(half[5] == 1, slide.labels.maps[5] == 1)
+    assert before == pytest.approx(0.5)
+    there, here = (overlap(labels.maps[t] == 1, slide.labels.maps[t] == 1) for t in (5, 2))
+    assert here > 0.8
+    assert there == pytest.approx(here, abs=0.05)
+
+
+def test_objects_are_merged_split_and_given_to_the_background(slide):
+    maps = slide.labels.maps.copy()
+    maps[:, :20], maps[:, 100:] = 2, 3
+    automatic = Labels(maps, ("background", "square", "top", "bottom"))
+    prompts = prompt_file(merge=((1, 2),), background=(3,))
+    labels = apply_prompts(prompts, video=slide.video, flow=slide.flow, automatic=automatic)
+    assert labels.names == ("background", "square")
+    assert np.array_equal(labels.maps == 1, (maps == 1) | (maps == 2))
+
+
+def test_ids_without_pixels_leave_no_gap(slide):
+    maps = np.where(slide.labels.maps == 1, 3, 0).astype(np.uint8)
+    automatic = Labels(maps, ("background", "a", "b", "square"))
+    labels = apply_prompts(prompt_file(), video=slide.video, flow=slide.flow, automatic=automatic)
+    assert labels.names == ("background", "square")
+    assert np.array_equal(labels.maps, slide.labels.maps)
+
+
+def test_prompts_need_flow_and_must_leave_a_background(slide):
+    with pytest.raises(UsageError, match="run the stage flow first"):
+        apply_prompts(prompt_file(click(slide, 0)), video=slide.video, flow=None, automatic=None)
+    everything = Labels(np.ones((6, 120, 160), np.uint8), ("background", "all"))
+    with pytest.raises(UsageError, match="leave no background"):
+        apply_prompts(prompt_file(), video=slide.video, flow=slide.flow, automatic=everything)
