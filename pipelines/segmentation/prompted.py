@@ -86,8 +86,7 @@ class Prompter:
         """The object's present mask, extended by positive points and the box, cut by negative points."""
         positive, negative = (self._pixels(prompt.xy_px(positive=kind)) for kind in (True, False))
         mask, t = own, prompt.frame
-        forbidden = np.zeros(own.shape, bool)
-        forbidden[tuple(np.array([pixel[::-1] for pixel in negative], int).reshape(-1, 2).T)] = True
+        forbidden = self._at(negative)
         allowed = self._box(prompt, own.shape)
         if prompt.box is not None and not positive:
             mask = mask | self._competed(t, self.hierarchy(t).region_in(prompt.box), forbidden)
@@ -96,9 +95,7 @@ class Prompter:
                 mask = mask | self._clicked(t, column, row, forbidden | ~allowed, current, base)
         for column, row in negative:
             if mask[row, column]:
-                kept = np.zeros(own.shape, bool)
-                kept[tuple(np.array([pixel[::-1] for pixel in positive], int).reshape(-1, 2).T)] = True
-                mask = mask & ~self.hierarchy(t).region_at(column, row, kept)
+                mask = mask & ~self.hierarchy(t).region_at(column, row, self._at(positive))
         return mask & allowed
 
     def _clicked(
@@ -108,11 +105,27 @@ class Prompter:
         there = np.ones_like(without)
         if current is not None and current[row, column] not in (BACKGROUND, UNKNOWN):
             there = current == current[row, column]
-        if base is Base.NOTHING and not there.all() and not (there & without).any():
-            return there
+            if base is Base.NOTHING and not (there & without).any():
+                return there
         region = self.hierarchy(t).region_at(column, row, without)
         # A click into another object splits that one: the part ends where the whole does.
         return self._competed(t, region & there, without) & there
+
+    def meant(self, prompt: ObjectPrompt) -> list[int]:
+        """The automatic objects that a prompt's clicks mean as wholes (base `nothing`)."""
+        if self.automatic is None:
+            return []
+        labels = self.automatic.maps[prompt.frame]
+        without = self._at(self._pixels(prompt.xy_px(positive=False))) | ~self._box(prompt, labels.shape)
+        clicked = {int(labels[row, column]) for column, row in self._pixels(prompt.xy_px(positive=True))}
+        return sorted(k for k in clicked - {BACKGROUND, UNKNOWN} if not ((labels == k) & without).any())
+
+    def _at(self, pixels: list[tuple[int, int]]) -> Mask:
+        """Pixels (column, row) as a mask."""
+        mask = np.zeros((self.video.height, self.video.width), bool)
+        for column, row in pixels:
+            mask[row, column] = True
+        return mask
 
     def _competed(self, t: int, region: Mask, without: Mask) -> Mask:
         """The region after a competition with its surroundings, without parts that hang together with nothing of it."""
@@ -249,11 +262,11 @@ def apply_prompts(
     maps = edited(prompts, automatic, (video.n_frames, video.height, video.width))
     hints = automatic.maps if automatic is not None else None
     for object_id in prompts.prompted:
-        current = hints if prompts.base is Base.NOTHING else maps
-        keys = {
-            p.frame: prompter.mask(p, None if current is None else current[p.frame], prompts.base)
-            for p in prompts.of_object(object_id)
-        }
+        current, said = hints if prompts.base is Base.NOTHING else maps, prompts.of_object(object_id)
+        keys = {p.frame: prompter.mask(p, None if current is None else current[p.frame], prompts.base) for p in said}
+        if automatic is not None and prompts.base is Base.NOTHING:
+            # A click on an automatic object means it in every frame, not only what flow carries of it from this one.
+            maps[np.isin(automatic.maps, [k for p in said for k in prompter.meant(p)]) & (maps == BACKGROUND)] = object_id
         write_object(maps, object_id, keys, prompter, progress)
     named = names_of(prompts, automatic)
     if numbered:

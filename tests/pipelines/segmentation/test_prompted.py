@@ -45,6 +45,15 @@ def test_a_click_means_the_automatic_object_that_is_there(slide):
     assert np.array_equal(found, slide.labels.maps[3] == 1)
 
 
+def test_a_click_on_an_automatic_object_means_it_in_every_frame(slide):
+    prompts = prompt_file(click(slide, 3, 7), base=Base.NOTHING)
+    gone = slide.labels.maps.copy()
+    gone[5] = 0
+    labels = apply_prompts(prompts, video=slide.video, flow=slide.flow, automatic=Labels(gone, ("background", "square")))
+    assert np.array_equal(labels.maps, gone)
+    assert labels.names == ("background", "object 7")
+
+
 def test_strokes_paint_and_erase_exactly(slide):
     erased = Stroke(path=((60.0, 60.0),), radius_px=4.0, positive=False)
     prompt = ObjectPrompt(object=1, frame=3, strokes=(erased,))
