@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipelines.sfm import SfmConfig
 
 START_FOVS_DEG = (60.0, 40.0, 85.0)
+WIDEST_FOV_DEG, NARROWEST_FOV_DEG = 140.0, 5.0
+"""A focal length outside this range is a failure of self-calibration."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def find_focal(
         note = f"the background does not tell the focal length: {assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed"
         return Focal(assumed_px, "assumed", note=note)
     focal_px, uncertainty = found
-    low, high = focal_from_fov(140, width), focal_from_fov(5, width)
+    low, high = focal_from_fov(WIDEST_FOV_DEG, width), focal_from_fov(NARROWEST_FOV_DEG, width)
     if uncertainty > config.max_focal_uncertainty or not low < focal_px < high:
         note = (
             f"the focal length found, {focal_px:.0f} px, is uncertain by {100 * uncertainty:.0f} %: "
@@ -104,5 +106,10 @@ def _polished(sightings: Sightings, grown: Grown, loss_px: float) -> Adjusted:
 def focal_uncertainty(adjusted: Adjusted) -> float:
     """Standard deviation of the focal length's logarithm, with the variance of correlated residuals."""
     sigma_px = 1.4826 * float(np.median(np.abs(adjusted.residual_px)))
-    variance = np.linalg.pinv(adjusted.normal.matrix, rcond=1e-10, hermitian=True)[-1, -1]
-    return sigma_px * float(np.sqrt(max(variance, 0.0) * CORRELATED_SIGHTINGS))
+    matrix = adjusted.normal.matrix
+    poses, border = matrix[:-1, :-1], matrix[:-1, -1]
+    information = float(matrix[-1, -1] - border @ np.linalg.pinv(poses, rcond=1e-10, hermitian=True) @ border)
+    # Nothing but rounding is left of the information when poses and points make up for any focal length.
+    if information <= 1e-9 * float(matrix[-1, -1]) or information <= 0:
+        return float("inf")
+    return sigma_px * float(np.sqrt(CORRELATED_SIGHTINGS / information))

@@ -1,0 +1,212 @@
+"""The stage `sfm` from made-up tracks: units, outcomes, focal length, cache, files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
+from pipelines.evaluation.poses import pose_error
+from pipelines.geometry import rigid, transform
+from pipelines.reconstruction import solve
+from pipelines.sfm import SfmConfig, focal_from_fov, reconstruct
+from pipelines.stage import ItemCache, StageContext
+
+WIDTH, HEIGHT, FOCAL_PX, N_FRAMES = 320, 240, 300.0, 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """Exact motion of each object, and its tracks with a little noise."""
+
+    folder: Path
+    cam_from_obj: list[np.ndarray]
+    tracks: Tracks
+
+    @property
+    def video(self) -> Video:
+        return Video(self.folder / "frames", WIDTH, HEIGHT, N_FRAMES, 10.0, "made up")
+
+    @property
+    def labels(self) -> Labels:
+        maps = np.zeros((N_FRAMES, HEIGHT, WIDTH), np.uint8)
+        return Labels(maps, tuple(f"object {k}" for k in range(len(self.cam_from_obj))))
+
+    def run(self, name: str = "out", config: SfmConfig | None = None) -> Sfm:
+        out = self.folder / name
+        out.mkdir()
+        context = StageContext(out, ItemCache(self.folder / "items"))
+        config = config or SfmConfig(focal_px=FOCAL_PX)
+        return reconstruct(config, video=self.video, labels=self.labels, tracks=self.tracks, context=context)
+
+
+def camera_path(kind: str) -> np.ndarray:
+    s = np.linspace(-1, 1, N_FRAMES)
+    if kind == "static":
+        return np.tile(np.eye(4), (N_FRAMES, 1, 1))
+    turn = Rotation.from_rotvec(s[:, None] * [0.02, 0.15, 0.0]).as_matrix()
+    path = np.stack([0.8 * s, 0.1 * s**2, 0.1 * s], -1) if kind == "moving" else np.zeros((N_FRAMES, 3))
+    return rigid(turn, path)
+
+
+def room(rng: np.random.Generator, n: int) -> np.ndarray:
+    depth = rng.uniform(3, 9, n)
+    return np.stack([rng.uniform(-0.45, 0.45, n) * depth, rng.uniform(-0.35, 0.35, n) * depth, depth], -1)
+
+
+def box(rng: np.random.Generator, n: int, size: float = 0.4) -> np.ndarray:
+    points = rng.uniform(-size, size, (n, 3))
+    points[np.arange(n), rng.integers(0, 3, n)] = size
+    return points
+
+
+def mover_path() -> np.ndarray:
+    s = np.linspace(-1, 1, N_FRAMES)
+    turn = Rotation.from_rotvec(s[:, None] * [0.1, 0.5, 0.1]).as_matrix()
+    return rigid(turn, np.stack([0.4 * s, 0.1 * s, 3 + 0.2 * s], -1))
+
+
+def make_case(folder: Path, camera: str = "moving", mover_tracks: int = 60, noise_px: float = 0.03, seed: int = 0) -> Case:
+    rng = np.random.default_rng(seed)
+    motions, shapes = [camera_path(camera), mover_path()], [room(rng, 150), box(rng, mover_tracks)]
+    columns: list[list[np.ndarray]] = [[], [], []]
+    ids, first = [], 0
+    for k, (motion, points) in enumerate(zip(motions, shapes, strict=True)):
+        cam = transform(motion, np.broadcast_to(points, (N_FRAMES, *points.shape)))
+        xy_px = FOCAL_PX * cam[..., :2] / cam[..., 2:] + [WIDTH / 2, HEIGHT / 2]
+        xy_px += rng.normal(size=xy_px.shape) * noise_px
+        track, frame = np.nonzero(np.ones((len(points), N_FRAMES)))
+        columns[0].append(track + first)
+        columns[1].append(frame)
+        columns[2].append(xy_px[frame, track])
+        ids += [k] * len(points)
+        first += len(points)
+    (folder / "frames").mkdir(parents=True)
+    for t in range(N_FRAMES):
+        cv2.imwrite(str(folder / "frames" / f"{t:06d}.png"), np.full((HEIGHT, WIDTH, 3), (10, 20, 30), np.uint8))
+    tracks = Tracks(*(np.concatenate(column) for column in columns), np.array(ids, np.uint8))
+    return Case(folder, motions, tracks)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> Case:
+    return make_case(tmp_path_factory.mktemp("case"))
+
+
+@pytest.fixture(scope="module")
+def sfm(case) -> Sfm:
+    return case.run()
+
+
+def test_background_and_mover_are_reconstructed(case, sfm):
+    assert sfm.focal_source == "given"
+    assert sfm.intrinsics[0, 0] == FOCAL_PX
+    for model, true in zip(sfm.objects, case.cam_from_obj, strict=True):
+        assert model.status is SfmStatus.OK, model.reason
+        assert model.registered.all()
+        assert pose_error(model.cam_from_obj, true).rotation_deg < 0.5
+        assert len(model.points) > 50
+        np.testing.assert_array_equal(model.point_rgb[0], [30, 20, 10])
+
+
+def test_units_put_the_median_depth_at_one(sfm):
+    for model in sfm.objects:
+        depth = transform(model.cam_from_obj, np.broadcast_to(model.points, (N_FRAMES, *model.points.shape)))[..., 2]
+        assert np.median(depth) == pytest.approx(1.0, abs=0.01)
+
+
+def test_points_reproject_on_their_observations(sfm):
+    for model in sfm.objects:
+        poses = model.cam_from_obj[model.obs_frame]
+        cam = np.einsum("nij,nj->ni", poses[:, :3, :3], model.points[model.obs_point]) + poses[:, :3, 3]
+        seen = cam @ sfm.intrinsics.T
+        assert np.median(np.linalg.norm(seen[:, :2] / seen[:, 2:] - model.obs_xy_px, axis=-1)) < 0.1
+
+
+def test_saved_result_loads_and_colmap_files_are_there(case, sfm):
+    import pycolmap
+
+    again = Sfm.load(case.folder / "out")
+    np.testing.assert_array_equal(again.objects[1].cam_from_obj, sfm.objects[1].cam_from_obj)
+    sparse = pycolmap.Reconstruction(str(case.folder / "out" / "object_01" / "sparse"))
+    assert sparse.num_reg_images() == N_FRAMES
+    assert {image.name for image in sparse.images.values()} == {f"{t:06d}.png" for t in range(N_FRAMES)}
+
+
+def test_same_tracks_same_result(tmp_path, sfm):
+    again = make_case(tmp_path).run()
+    np.testing.assert_array_equal(again.objects[1].cam_from_obj, sfm.objects[1].cam_from_obj)
+
+
+def test_a_change_in_one_object_recomputes_only_it(tmp_path, monkeypatch):
+    case = make_case(tmp_path)
+    solved: list[int] = []
+    original = solve.solve_object
+
+    def spy(config, object_id, *rest):
+        solved.append(object_id)
+        return original(config, object_id, *rest)
+
+    monkeypatch.setattr(solve, "solve_object", spy)
+    case.run("first")
+    assert solved == [0, 1]
+    case.run("second")
+    assert solved == [0, 1]
+    moved = case.tracks.xy_px.copy()
+    moved[-1] += 0.5
+    Case(tmp_path, case.cam_from_obj, Tracks(case.tracks.track, case.tracks.frame, moved, case.tracks.object_id)).run("third")
+    assert solved == [0, 1, 1]
+
+
+@pytest.mark.parametrize("camera", ["static", "turning"])
+def test_no_parallax_assumes_a_far_background_and_keeps_the_mover(tmp_path, camera):
+    case = make_case(tmp_path, camera)
+    background, mover = case.run().objects
+    assert background.status is SfmStatus.ASSUMED_DEPTH
+    assert "assumed" in background.reason
+    np.testing.assert_allclose(np.linalg.norm(background.points, axis=-1), 1.0)
+    assert pose_error(background.cam_from_obj, case.cam_from_obj[0], distance=1.0).rotation_deg < 0.1
+    assert mover.status is SfmStatus.OK
+
+
+def test_too_few_tracks_are_a_typed_outcome(tmp_path):
+    background, mover = make_case(tmp_path, mover_tracks=5).run().objects
+    assert background.status is SfmStatus.OK
+    assert mover.status is SfmStatus.NO_TRACKS
+    assert "5 tracks" in mover.reason
+    assert not mover.registered.any()
+
+
+def test_tracks_without_a_common_motion_are_not_called_good(tmp_path):
+    case = make_case(tmp_path)
+    xy_px = case.tracks.xy_px.copy()
+    mine = case.tracks.object_id[case.tracks.track] == 1
+    xy_px[mine] += np.random.default_rng(0).normal(size=(int(mine.sum()), 2)) * 6
+    noisy = Case(tmp_path, case.cam_from_obj, Tracks(case.tracks.track, case.tracks.frame, xy_px, case.tracks.object_id))
+    mover = noisy.run().objects[1]
+    assert mover.status in (SfmStatus.NOT_REGISTERED, SfmStatus.UNRELIABLE)
+    assert mover.reason
+
+
+def test_the_background_tells_the_focal_length(tmp_path):
+    sfm = make_case(tmp_path, noise_px=0.02).run(config=SfmConfig())
+    assert sfm.focal_source == "self-calibrated"
+    assert sfm.intrinsics[0, 0] == pytest.approx(FOCAL_PX, rel=0.03)
+
+
+def test_a_static_camera_tells_no_focal_length(tmp_path):
+    sfm = make_case(tmp_path, "static").run(config=SfmConfig())
+    assert sfm.focal_source == "assumed"
+    assert sfm.intrinsics[0, 0] == pytest.approx(focal_from_fov(60.0, WIDTH))
+
+
+def test_field_of_view_of_ninety_degrees_is_half_the_width():
+    assert focal_from_fov(90.0, WIDTH) == pytest.approx(WIDTH / 2)
+
+
+def test_two_focal_lengths_are_refused():
+    with pytest.raises(Exception, match="give only one of them"):
+        SfmConfig(focal_px=300, fov_deg=60)
