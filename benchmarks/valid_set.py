@@ -22,7 +22,7 @@ scene in folder i.
 import argparse
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +144,7 @@ def within(zone: Zone, centre: Float[np.ndarray, "K"]) -> Zone:
     bounds = zone.bounds.copy()
     bounds[1:, 0] = np.minimum(bounds[1:, 0], centre[1:] + LOG_SCALE_RANGE[1])
     bounds[0, 1:] = np.minimum(bounds[0, 1:], -centre[1:] - LOG_SCALE_RANGE[0])
-    return Zone(bounds, zone.frame, zone.xy_px, zone.assumed, zone.violated_share)
+    return replace(zone, bounds=bounds)
 
 
 def judge(name: str, scene, rays: TellingRays, centre: Float[np.ndarray, "K"], learn_s: float) -> str:

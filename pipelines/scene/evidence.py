@@ -28,7 +28,9 @@ class EvidenceConfig(StageConfig):
     min_opacity: float = Field(default=0.5, gt=0, lt=1)
     """An object is hit where its opacity, rendered alone, is at least this."""
     border_px: int = Field(default=1, ge=0)
-    """Rays this close to a change of the label (in pixels of the maps) are left out: masks are least sure there."""
+    """How far off (in pixels of the maps) a mask's outline may be. A ray just outside what the mask shows of an object, at
+    that object's own silhouette, says nothing about its order: a mask that is too small there would otherwise put the
+    surroundings in front. Rays just inside stay: those on a mover where it touches the ground say the most."""
     max_depth_step: float = Field(default=0.2, gt=0)
     """A depth is unreliable where a neighbouring pixel's differs by more than this share of it (an edge blends two depths)."""
     depth_tolerance: float = Field(default=0.03, gt=0)
@@ -88,9 +90,10 @@ def evidence_from_maps(
     config = config or EvidenceConfig()
     hit = _reliable_hits(maps, config)
     height, width = maps.column.shape[1:]
-    chosen = (hit.sum(1) >= 2) & (maps.column != UNKNOWN) & ~_near_border(maps.column, config.border_px)
+    counted = hit & ~_at_outline(maps.column, hit, config.border_px)
+    chosen = (counted.sum(1) >= 2) & (maps.column != UNKNOWN)
     t, y, x = np.nonzero(chosen)
-    hit_at_ray = hit[t, :, y, x]
+    hit_at_ray = counted[t, :, y, x]
     depth = np.where(hit_at_ray, maps.depth[t, :, y, x], np.float32(np.inf))
     centres_px = pixel_centres(width, height)[y, x]
     return OcclusionEvidence(
@@ -115,15 +118,18 @@ def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, 
     return hit & (farthest <= maps.depth * (1 + config.max_depth_step)) & (nearest >= maps.depth / (1 + config.max_depth_step))
 
 
-def _near_border(column: UInt8[np.ndarray, "T h w"], border_px: int) -> Bool[np.ndarray, "T h w"]:
-    """Pixels within border_px (in x and y) of a pixel with another label."""
+def _at_outline(
+    column: UInt8[np.ndarray, "T h w"], hit: Bool[np.ndarray, "T K h w"], border_px: int
+) -> Bool[np.ndarray, "T K h w"]:
+    """Where an object is not seen but is within border_px (in x and y) of pixels where it is, and of pixels that miss it."""
     from scipy import ndimage
 
-    if border_px == 0:
-        return np.zeros(column.shape, bool)
-    size = (1, 2 * border_px + 1, 2 * border_px + 1)
-    lowest = ndimage.minimum_filter(column, size=size, mode="nearest")
-    return lowest != ndimage.maximum_filter(column, size=size, mode="nearest")
+    size = (1, 1, 2 * border_px + 1, 2 * border_px + 1)
+    seen = column[:, None] == np.arange(hit.shape[1], dtype=np.uint8)[:, None, None]
+    near_seen = ndimage.maximum_filter(seen.view(np.uint8), size=size, mode="nearest").astype(bool)
+    # Beyond the image's edge an object goes on: that is no silhouette.
+    well_inside = ndimage.minimum_filter(hit.view(np.uint8), size=size, mode="nearest").astype(bool)
+    return ~seen & near_seen & ~well_inside
 
 
 def _observed(

@@ -74,9 +74,29 @@ def test_more_views_are_harder_to_get():
     assert share[0] > share[1] > share[2] > 0
 
 
-def test_border_unknown_unregistered_and_transparent_rays_are_left_out():
+def test_a_mask_that_is_too_small_does_not_put_the_wall_in_front():
     maps = sliding_maps(2.0)
-    assert len(evidence_from_maps(maps).column) == T * 6 * 6
+    tight = np.zeros_like(maps.column)
+    tight[:, 5:11, 9:15] = 1
+    evidence = evidence_from_maps(replace(maps, column=tight), config=EvidenceConfig(border_px=1))
+    assert len(evidence.column) == T * 6 * 6 and np.all(evidence.column == 1)
+    careless = evidence_from_maps(replace(maps, column=tight), config=NO_BORDER)
+    assert np.sum(careless.column == 0) == T * (64 - 36)
+
+
+def test_a_wall_that_hides_a_card_keeps_its_rays():
+    # The card goes on far behind what hides it: only its own outline is in doubt.
+    maps = sliding_maps(2.0)
+    hidden = maps.column.copy()
+    hidden[:, :, 12:] = 0
+    evidence = evidence_from_maps(replace(maps, column=hidden), config=EvidenceConfig(border_px=1))
+    assert np.sum(evidence.column == 1) == T * 8 * 4
+    # The hiding half: all but the two pixels at the card's upper and lower outline next to where it is seen.
+    assert np.sum(evidence.column == 0) == T * (8 * 4 - 2)
+
+
+def test_unknown_unregistered_and_transparent_rays_are_left_out():
+    maps = sliding_maps(2.0)
     unknown = maps.column.copy()
     unknown[0] = UNKNOWN
     assert len(evidence_from_maps(replace(maps, column=unknown), config=NO_BORDER).column) == (T - 1) * 64

