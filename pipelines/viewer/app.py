@@ -263,7 +263,7 @@ def validity_text(state: ScaleState, names: Sequence[str]) -> str:
     """What is known about the present combination, and each object's interval given the others, as Markdown."""
     verdicts = []
     if state.in_zone is not None:
-        verdicts.append("agrees with every occlusion" if state.in_zone else "**contradicts an occlusion**")
+        verdicts.append("agrees with the occlusions" if state.in_zone else "**contradicts the occlusions**")
     if state.score is not None:
         verdicts.append(f"network score **{state.score:.2f}**")
     rows = ["| object | from | to |", "|:--|--:|--:|"]

@@ -49,7 +49,7 @@ class ScaleState:
 
     @property
     def in_zone(self) -> bool | None:
-        """Whether the order of the objects at every bound holds; None where no bounds are known."""
+        """Whether it agrees with what hides what in the video; None where that is not known."""
         return None if self.zone is None else bool(self.zone.contains(self._rounded())[0])
 
     def _rounded(self) -> Float[np.ndarray, "1 K"]:

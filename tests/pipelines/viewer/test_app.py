@@ -14,7 +14,7 @@ def test_moving_one_scale_moves_its_object_and_the_ranges_of_the_others(viewer):
 def test_a_scale_beyond_its_interval_stops_at_the_end(viewer):
     viewer.set_scale(1, 10.0)
     np.testing.assert_allclose(viewer.sliders[0].value, np.exp(0.1), rtol=1e-6)
-    assert "agrees with every occlusion" in viewer.validity.content.lower()
+    assert "agrees with the occlusions" in viewer.validity.content.lower()
     assert "**0.75**" in viewer.validity.content
 
 
