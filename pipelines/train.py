@@ -106,6 +106,8 @@ class TrainConfig(StageConfig):
     """At most this many frames, evenly spread, are rendered for that."""
     combinations: int = Field(default=4096, ge=1)
     """Scale combinations labelled per round for the scale network."""
+    scale_steps: int = Field(default=600, ge=0)
+    """Steps of the scale network per round."""
 
     checkpoint_every_steps: int = Field(default=1000, ge=1)
     preview_every_steps: int = Field(default=2000, ge=0)

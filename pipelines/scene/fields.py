@@ -157,7 +157,9 @@ class GridField(ObjectField):
         for lattices in (self.dense_levels, self.hashed_levels):
             if lattices:
                 read = weighted_rows(self.colour_table, *corner_reads(g, lattices))
-                found.append(read.view(len(lattices), len(g), -1).transpose(0, 1).flatten(1))
+                channels = self.size.colour_components
+                by_point = read.view(len(lattices), len(g), channels).transpose(0, 1)
+                found.append(by_point.reshape(len(g), len(lattices) * channels))
         return torch.cat(found, -1)
 
     @torch.no_grad()

@@ -112,7 +112,7 @@ class PixelStore:
     rgb: UInt8[Tensor, "T h w 3"]
     column: UInt8[Tensor, "T h w"]
     coloured: Bool[Tensor, "T h w"]
-    pools: tuple[Int[Tensor, "pool"], ...]
+    pools: tuple[Int[Tensor, "_"], ...]
     """Per object, the flat indices of the pixels where it is seen."""
     sparse: SparseDepths
     guess: Float16[Tensor, "T h w"]
