@@ -1,7 +1,7 @@
 """Pose errors, registration, focal length, time and memory of tracks and SfM on scenes whose truth is known.
 
-Each scene is a folder that `GroundTruth.load` reads. Masks are the true ones, or those of a segment stage's folder (one scene only);
-objects of given masks are compared with the true object that they overlap most.
+Each scene is a folder that `GroundTruth.load` reads. Masks are the true ones, or those of a segment stage's folder (one scene
+only); objects of given masks are compared with the true object that they overlap most.
 
     python -m benchmarks.sfm SCENE [SCENE ...] [--masks FOLDER] [--focal-px F]
 """
@@ -23,6 +23,7 @@ from pipelines.sfm import SfmConfig, reconstruct
 from pipelines.stage import ItemCache, StageContext
 from pipelines.tracks import TracksConfig, build_tracks
 
+WIDTHS = (8, 15, 8, 10, 11, 10, 11, 8)
 MIN_VISIBLE_PX = 300
 """A frame counts as missed only where the object shows this many pixels."""
 
@@ -78,9 +79,8 @@ def true_object(truth: GroundTruth, labels: Labels, object_id: int) -> int:
 def table(truth: GroundTruth, result: Run) -> list[PoseError]:
     """Print one line per object; returns the errors."""
     cam_from_obj, errors = truth.cam_from_obj(), []
-    print(
-        f"{'object':>8} {'status':>14} {'tracks':>7} {'frames':>8} {'rotation':>9} {'position':>9} {'expected':>9} {'rivals':>7}"
-    )
+    titles = ("object", "status", "tracks", "frames", "rotation", "position", "expected", "rivals")
+    print("".join(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
     for model in result.sfm.objects:
         k = true_object(truth, result.labels, model.object_id)
         distance = float(np.median(truth.depth_train[truth.segm_train == k]))
@@ -90,14 +90,20 @@ def table(truth: GroundTruth, result: Run) -> list[PoseError]:
         n_tracks = int((result.tracks.object_id == model.object_id).sum())
         expected = model.quality.get("expected_rotation_error_deg", np.nan)
         rivals = model.quality.get("rival_ratio", np.nan)
-        print(
-            f"{model.object_id:>3} ({k:>2}) {model.status:>14} {n_tracks:>7} {(model.registered & shown).sum():>3} of {shown.sum():>2}"
-            f" {error.rotation_deg:>7.2f} ° {100 * error.position:>7.2f} % {expected:>7.2f} ° {min(rivals, 99):>7.2f}"
+        cells = (
+            f"{model.object_id} ({k})",
+            model.status,
+            n_tracks,
+            f"{(model.registered & shown).sum()} of {shown.sum()}",
+            f"{error.rotation_deg:.2f} deg",
+            f"{100 * error.position:.2f} %",
+            f"{expected:.2f} deg",
+            f"{min(rivals, 99):.2f}",
         )
+        print("".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)))
     focal_px, true_px = result.sfm.intrinsics[0, 0], truth.intrinsics[0, 0]
-    print(
-        f"focal length {focal_px:.1f} px ({result.sfm.focal_source}), true {true_px:.1f} px: {100 * (focal_px / true_px - 1):+.2f} %"
-    )
+    off = 100 * (focal_px / true_px - 1)
+    print(f"focal length {focal_px:.1f} px ({result.sfm.focal_source}), true {true_px:.1f} px: {off:+.2f} %")
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.cpu_s.items())
     print(f"CPU: {times}; peak memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB\n")
     return errors
