@@ -14,14 +14,17 @@ def run(
     source: Path | None = None,
     choices: dict[str, dict[str, Any]] | None = None,
     prompts: Path | None = None,
+    model: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8090,
 ) -> None:
     """Serve the page until interrupted.
 
     prompts: the file to go on with and to save to; prompts.json in the workspace when not given.
+    model: weights of Segment Anything that answer clicks (`sam-vit-b`, ...), "none" for motion and colour; when not given,
+        the first that is on this machine.
     """
-    _, places = session.execute(["flow", "segment"], source=source, choices=choices)
+    run, places = session.execute(["flow", "segment"], source=source, choices=choices)
     from pipelines.annotate.desk import Desk
     from pipelines.annotate.server import AnnotateServer
     from pipelines.artifacts import Flow, Labels, Video
@@ -33,6 +36,8 @@ def run(
         flow=Flow.load(places["flow"]),
         automatic=Labels.load(automatic if automatic.is_dir() else places["segment"]),
         path=(prompts or session.folder / PROMPTS).absolute(),
+        model=chosen_model(model),
+        device=run.device,
     )
     with AnnotateServer(desk, host=host, port=port) as server:
         session.console.say(f"The page is at {server.url} (Ctrl-C ends it); prompts are saved to {desk.path}")
@@ -41,3 +46,17 @@ def run(
             server.serve_forever()
         except KeyboardInterrupt:
             session.console.say("closed")
+
+
+def chosen_model(name: str | None) -> str | None:
+    """The named weights; else Segment Anything's that are here, where its packages are too."""
+    if name is not None:
+        return None if name == "none" else name
+    from importlib.util import find_spec
+
+    from third_party import weights
+
+    if find_spec("segment_anything") is None or find_spec("torchvision") is None:
+        return None
+    here = [line.weights.name for line in weights.status() if line.path is not None]
+    return next((found for found in here if found.startswith("sam-")), None)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipelines.artifacts import Flow, Labels, Video
 from pipelines.errors import UsageError
+from pipelines.segmentation.learned import SamModel, VideoModel
 from pipelines.stage import StageConfig, StageContext
 
 VERSION = 1
@@ -22,7 +23,13 @@ class SegmentMethod(StrEnum):
     """Where the masks come from."""
 
     MOTION = "motion"
+    """Found by their motion: no clicks, no weights."""
     MASKS = "masks"
+    """Imported label maps."""
+    SAM = "sam"
+    """Segment Anything, prompted by a person or by the motion result, carried through the video by flow."""
+    SAM2 = "sam2"
+    """SAM 2 or EdgeTAM, which remember the video."""
 
 
 class SegmentConfig(StageConfig):
@@ -37,6 +44,12 @@ class SegmentConfig(StageConfig):
     """Number of movers, the background not counted; found when not given."""
     max_tracks: int = Field(2000, ge=50)
     """Tracks that are clustered; time grows with its square."""
+    sam_model: SamModel = SamModel.VIT_B
+    sam2_model: VideoModel = VideoModel.SAM2_TINY
+    weights: Path | None = None
+    """Checkpoint of the model, when it is not in the weights folder."""
+    device: str = "cpu"
+    """Where the model runs: cpu or cuda."""
     seed: int = 0
 
 
@@ -44,7 +57,8 @@ def segment(config: SegmentConfig, *, video: Video, flow: Flow | None, context: 
     """Label maps of the whole clip, saved into `context.out` with `overlay.mp4` for people.
 
     Raises
-        UsageError: the method lacks what it needs (masks, flow).
+        UsageError: the method lacks what it needs (masks, flow, prompts).
+        MissingDependencyError: the weights of a learned model, or the package that runs it, are missing.
         InputError: masks or prompts that do not fit the video, or a cut in the video.
     """
     from pipelines.segmentation.overlay import write_overlay
@@ -54,9 +68,11 @@ def segment(config: SegmentConfig, *, video: Video, flow: Flow | None, context: 
             labels = _import(config, video, context)
         case SegmentMethod.MOTION:
             labels = _by_motion(config, video, flow, context)
+        case SegmentMethod.SAM | SegmentMethod.SAM2:
+            labels = _by_model(config, video, flow, context)
         case _:
             assert_never(config.method)
-    if config.prompts is not None:
+    if config.prompts is not None and config.method in (SegmentMethod.MASKS, SegmentMethod.MOTION):
         labels = _corrected(config.prompts, labels, video, flow, context)
     labels.save(context.out)
     write_overlay(context.out / "overlay.mp4", video, labels.maps, context.progress)
@@ -79,13 +95,40 @@ def _by_motion(config: SegmentConfig, video: Video, flow: Flow | None, context: 
 
     if flow is None:
         raise UsageError("method motion needs optical flow: run the stage flow first")
-    key = [VERSION, config.model_dump(mode="json", exclude={"prompts"}), _content(video, flow)]
+    key = [VERSION, config.model_dump(mode="json", include={"objects", "max_tracks", "seed"}), _content(video, flow)]
 
     def make(folder: Path) -> None:
         segment_by_motion(config, video=video, flow=flow, context=context).save(folder)
 
     # Kept by itself, so that correcting it by prompts does not find the motions again.
     return Labels.load(context.items.get("motion", key, make))
+
+
+def _by_model(config: SegmentConfig, video: Video, flow: Flow | None, context: StageContext) -> Labels:
+    """A learned model, prompted by a person, by the motion segmentation (after a person's merges), or both."""
+    from pipelines.segmentation.learned import segment_by_model
+    from pipelines.segmentation.prompted import edited
+    from pipelines.segmentation.prompts import Base, PromptFile
+
+    prompts = None
+    if config.prompts is not None:
+        prompts = PromptFile.load(config.prompts).fitted(video.width, video.height, video.n_frames)
+    motion = None
+    if prompts is None or prompts.base is Base.AUTOMATIC:
+        motion = _by_motion(config, video, flow, context)
+        motion.save(context.out / AUTOMATIC)
+        if prompts is not None:
+            motion = Labels(edited(prompts, motion, motion.maps.shape), motion.names)
+    return segment_by_model(
+        config.sam_model if config.method is SegmentMethod.SAM else config.sam2_model,
+        video=video,
+        flow=flow,
+        prompts=prompts,
+        motion=motion,
+        weights=config.weights,
+        device=config.device,
+        progress=context.progress,
+    )
 
 
 def _content(video: Video, flow: Flow) -> str:
@@ -100,9 +143,10 @@ def _content(video: Video, flow: Flow) -> str:
 
 def _corrected(path: Path, automatic: Labels, video: Video, flow: Flow | None, context: StageContext) -> Labels:
     """The automatic result after a person's corrections; it is kept in `automatic/`, for further ones."""
-    from pipelines.segmentation.prompted import apply_prompts
+    from pipelines.segmentation.prompted import Prompter, apply_prompts, predictor_of
     from pipelines.segmentation.prompts import PromptFile
 
     automatic.save(context.out / AUTOMATIC)
     prompts = PromptFile.load(path)
-    return apply_prompts(prompts, video=video, flow=flow, automatic=automatic, progress=context.progress)
+    prompter = Prompter(video, flow, automatic, predictor_of(prompts.model, context.device))
+    return apply_prompts(prompts, prompter, progress=context.progress)

@@ -13,7 +13,7 @@ from pipelines.artifacts import BACKGROUND, Flow, Labels, Video
 from pipelines.errors import InputError, OsnError
 from pipelines.formats.palette_png import palette
 from pipelines.progress import Progress, Silent
-from pipelines.segmentation.prompted import Prompter, apply_prompts, edited
+from pipelines.segmentation.prompted import Prompter, apply_prompts, edited, predictor_of
 from pipelines.segmentation.prompts import NamedObject, ObjectPrompt, PromptFile
 from pipelines.stage import digest
 
@@ -43,13 +43,16 @@ class Desk:
     automatic: Labels | None
     path: Path
     """Where the prompts file is saved."""
+    model: str | None = None
+    """Weights of the learned model that answers points and boxes; none: motion and colour do."""
+    device: str = "cpu"
     prompter: Prompter = field(init=False)
     clip: ClipRun | None = None
     _masks: dict[str, np.ndarray] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.prompter = Prompter(self.video, self.flow, self.automatic)
+        self.prompter = Prompter(self.video, self.flow, self.automatic, predictor_of(self.model, self.device))
 
     def described(self) -> dict[str, Any]:
         """All that the page needs to start."""
@@ -67,10 +70,11 @@ class Desk:
     def start(self) -> PromptFile:
         """The saved prompts, or an empty file with the automatic objects' names."""
         if self.path.is_file():
-            return PromptFile.load(self.path).fitted(self.video.width, self.video.height, self.video.n_frames)
+            saved = PromptFile.load(self.path).fitted(self.video.width, self.video.height, self.video.n_frames)
+            return saved.model_copy(update={"model": self.model})
         names = self.automatic.names[1:] if self.automatic is not None else ()
         named = tuple(NamedObject(id=k, name=name) for k, name in enumerate(names, start=1))
-        return PromptFile(width=self.video.width, height=self.video.height, objects=named)
+        return PromptFile(width=self.video.width, height=self.video.height, model=self.model, objects=named)
 
     def parsed(self, content: object) -> PromptFile:
         """Prompts that the page sent.
@@ -124,9 +128,7 @@ class Desk:
 
     def _follow(self, prompts: PromptFile, run: ClipRun) -> None:
         try:
-            labels = apply_prompts(
-                prompts, video=self.video, flow=self.flow, automatic=self.automatic, progress=_Counting(run), numbered=False
-            )
+            labels = apply_prompts(prompts, self.prompter, progress=_Counting(run), numbered=False)
         except OsnError as error:
             run.error = str(error)
         else:

@@ -8,6 +8,7 @@ frame to frame, every consistent stride having one vote, and compete anew in eac
 Symbols: frame t, other frame u. Masks are (H, W).
 """
 
+import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,8 @@ from pipelines.segmentation.edge_filter import GuidedFilter
 from pipelines.segmentation.hierarchy import Hierarchy, HierarchyOptions, build_hierarchy
 from pipelines.segmentation.layers import layer_motion, photometric_cost
 from pipelines.segmentation.prompts import Base, ObjectPrompt, PromptFile
+from pipelines.segmentation.sam_propagation import Predictor
+from third_party.prompt import Prompt
 
 Mask = Bool[np.ndarray, "H W"]
 
@@ -54,15 +57,36 @@ class Prompter:
     video: Video
     flow: Flow | None
     automatic: Labels | None = None
+    predictor: Predictor | None = None
+    """A learned model that answers points and boxes instead (Segment Anything)."""
     options: PromptedOptions = field(default_factory=PromptedOptions)
     _hierarchies: dict[int, Hierarchy] = field(default_factory=dict)
+    _encoded: int | None = None
+    """Frame that the model has before it."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hierarchy(self, t: int) -> Hierarchy:
-        if t not in self._hierarchies:
-            while len(self._hierarchies) >= self.options.cached_frames:
-                del self._hierarchies[next(iter(self._hierarchies))]
-            self._hierarchies[t] = build_hierarchy(self.video, self.flow, t, self.options.hierarchy)
-        return self._hierarchies[t]
+        with self._lock:
+            if t not in self._hierarchies:
+                while len(self._hierarchies) >= self.options.cached_frames:
+                    del self._hierarchies[next(iter(self._hierarchies))]
+                self._hierarchies[t] = build_hierarchy(self.video, self.flow, t, self.options.hierarchy)
+            return self._hierarchies[t]
+
+    def _predicted(self, predictor: Predictor, prompt: ObjectPrompt, own: Mask) -> Mask:
+        """The model's answer; an object that is there already is its prior."""
+        kinds = [prompt.xy_px(positive=kind) for kind in (True, False)]
+        asked = Prompt(
+            points_px=np.concatenate(kinds),
+            positive=np.arange(len(prompt.points)) < len(kinds[0]),
+            box_px=None if prompt.box is None else np.array(prompt.box, float),
+            logits=predictor.prior(own) if own.any() else None,
+        )
+        with self._lock:
+            if self._encoded != prompt.frame:
+                predictor.set_image(self.video.frame(prompt.frame))
+                self._encoded = prompt.frame
+            return predictor.predict(asked).mask
 
     @property
     def _size(self) -> float:
@@ -78,7 +102,10 @@ class Prompter:
         own = np.zeros(shape, bool)
         if current is not None and base is Base.AUTOMATIC:
             own = current == prompt.object
-        smart = self._from_points(prompt, own, current, base)
+        if self.predictor is not None and (prompt.points or prompt.box):
+            smart = self._predicted(self.predictor, prompt, own)
+        else:
+            smart = self._from_points(prompt, own, current, base)
         painted, erased = (prompt.painted(*shape, positive=positive) for positive in (True, False))
         return (smart | painted) & ~erased
 
@@ -113,7 +140,7 @@ class Prompter:
 
     def meant(self, prompt: ObjectPrompt) -> list[int]:
         """The automatic objects that a prompt's clicks mean as wholes (base `nothing`)."""
-        if self.automatic is None:
+        if self.automatic is None or self.predictor is not None:
             return []
         labels = self.automatic.maps[prompt.frame]
         without = self._at(self._pixels(prompt.xy_px(positive=False))) | ~self._box(prompt, labels.shape)
@@ -241,24 +268,18 @@ class Prompter:
 
 
 def apply_prompts(
-    prompts: PromptFile,
-    *,
-    video: Video,
-    flow: Flow | None,
-    automatic: Labels | None,
-    options: PromptedOptions | None = None,
-    progress: Progress | None = None,
-    numbered: bool = True,
+    prompts: PromptFile, prompter: Prompter, *, progress: Progress | None = None, numbered: bool = True
 ) -> Labels:
     """Label maps of the whole clip after all corrections.
 
     numbered: number objects anew, in the order of their ids; otherwise labels are the ids of the prompts file.
+
     Raises InputError: the prompts do not fit the video. UsageError: nothing is left, or flow is needed and not there.
     """
-    progress, prompts = progress or Silent(), prompts.fitted(video.width, video.height, video.n_frames)
-    if flow is None and prompts.prompted and video.n_frames > 1:
+    video, automatic, progress = prompter.video, prompter.automatic, progress or Silent()
+    prompts = prompts.fitted(video.width, video.height, video.n_frames)
+    if prompter.flow is None and prompts.prompted and video.n_frames > 1:
         raise UsageError("prompts are carried over the clip by optical flow: run the stage flow first")
-    prompter = Prompter(video, flow, automatic, options or PromptedOptions())
     maps = edited(prompts, automatic, (video.n_frames, video.height, video.width))
     hints = automatic.maps if automatic is not None else None
     for object_id in prompts.prompted:
@@ -272,6 +293,22 @@ def apply_prompts(
     if numbered:
         return compacted(maps, named)
     return Labels(maps, tuple(named.get(k, f"object {k}") for k in range(int(maps[maps != UNKNOWN].max(initial=0)) + 1)))
+
+
+def predictor_of(model: str | None, device: str) -> Predictor | None:
+    """The learned model that answers points and boxes, by the name of its weights.
+
+    Raises MissingDependencyError: its weights or packages are not on this machine.
+    """
+    if model is None:
+        return None
+    from pipelines import dependencies
+    from third_party import weights
+
+    with dependencies.third_party():
+        from third_party.sam import load_sam
+
+        return load_sam(weights.find(model), device)
 
 
 def write_object(

@@ -107,6 +107,8 @@ class PromptFile(_Part):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     base: Base = Base.AUTOMATIC
+    model: str | None = None
+    """Weights of a learned model that answers points and boxes (a name of `osn weights list`); none: motion and colour do."""
     objects: tuple[NamedObject, ...] = ()
     merge: tuple[tuple[int, ...], ...] = ()
     background: tuple[int, ...] = ()
