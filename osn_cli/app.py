@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from osn_cli import demo, doctor, outcomes, weights
+from osn_cli import annotate, demo, doctor, outcomes, report, view, weights
 from osn_cli.console import Console
 from osn_cli.options import gathered, preprocessing_options, session_options
 from osn_cli.session import Session
@@ -26,6 +26,8 @@ app = typer.Typer(
 app.add_typer(weights.app, name="weights")
 
 Choices = dict[str, dict[str, Any]]
+Host = Annotated[str, typer.Option("--host", help="Address to listen at.")]
+Port = Annotated[int, typer.Option("--port", help="Port to listen at.")]
 Source = Annotated[Path | None, typer.Argument(metavar="VIDEO", help="Video file or folder of images. Later runs remember it.")]
 
 
@@ -162,6 +164,35 @@ def run_command(
     _, places = session.execute((*CHAIN, "render"), source=source, choices={**choices, "sample": {"n": n}})
     outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render")
     outcomes.show_exports(session.console, session.export_each(["mesh", "glb"], {}))
+
+
+@app.command("report")
+@gathered(session=session_options)
+def report_command(session: Session) -> None:
+    """Write report.html: everything that is in the workspace on one page."""
+    report.run(session)
+
+
+@app.command("view")
+@gathered(session=session_options)
+def view_command(session: Session, host: Host = "127.0.0.1", port: Port = 8080) -> None:
+    """Look at the scenes in the browser, with time and scales to play with."""
+    view.run(session, host=host, port=port)
+
+
+@app.command("annotate")
+@gathered(choices=preprocessing_options, session=session_options)
+def annotate_command(
+    session: Session,
+    choices: Choices,
+    source: Source = None,
+    save_to: Annotated[Path | None, typer.Option("--save-to", help="Prompts file [prompts.json in the workspace].")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Weights that answer clicks, or none.")] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8090,
+) -> None:
+    """Mark or correct the objects on a page in the browser; saves the prompts that osn segment reads."""
+    annotate.run(session, source=source, choices=choices, prompts=save_to, model=model, host=host, port=port)
 
 
 @app.command()

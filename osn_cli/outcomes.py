@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from osn_cli.console import Console
 from osn_cli.session import Session
-from pipelines.artifacts import Sfm, Tracks, read_json
+from pipelines.json_files import read_json
 
 
 def show(console: Console, places: Mapping[str, Path], *stages: str) -> None:
@@ -40,6 +38,8 @@ def _segment(console: Console, folder: Path) -> dict[str, Any]:
 
 
 def _tracks(console: Console, folder: Path) -> dict[str, Any]:
+    from pipelines.artifacts import Tracks
+
     found = Tracks.load(folder)
     rows = [{"object": int(k), "tracks": int((found.object_id == k).sum())} for k in sorted(set(found.object_id.tolist()))]
     console.table("Tracks", ["object", "tracks"], [list(row.values()) for row in rows])
@@ -47,6 +47,10 @@ def _tracks(console: Console, folder: Path) -> dict[str, Any]:
 
 
 def _sfm(console: Console, folder: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from pipelines.artifacts import Sfm
+
     sfm = Sfm.load(folder)
     rows = []
     for model in sfm.objects:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osn_cli.console import Console
-from pipelines.artifacts import read_json, write_json
 from pipelines.errors import InputError, UsageError, WorkspaceError
+from pipelines.json_files import read_json, write_json
 
 if TYPE_CHECKING:
     from pipelines.runner import Run

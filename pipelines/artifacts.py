@@ -4,7 +4,6 @@ Symbols: T frames, K objects including the background (0), H x W pixels, P track
 Pixel coordinates, axes and transform names follow `pipelines.geometry`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from pipelines.errors import WorkspaceError
+from pipelines.json_files import read_json, write_json
 
 BACKGROUND = 0
 UNKNOWN = 255
@@ -29,22 +29,6 @@ def check(condition: bool, what: str) -> None:
     """
     if not condition:
         raise WorkspaceError(f"{what}; the artifact is damaged or foreign: run the stage again with --force")
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WorkspaceError(f"{path} is missing: run the stage that makes it again with --force") from None
-    except ValueError as error:
-        raise WorkspaceError(f"{path} is not JSON ({error}): run the stage that makes it again with --force") from None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file in one step: a reader sees the old content or the new."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

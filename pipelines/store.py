@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.artifacts import read_json, write_json
 from pipelines.errors import WorkspaceError
+from pipelines.json_files import read_json, write_json
 from pipelines.stage import ItemCache, digest
 
 MANIFEST = "manifest.json"
