@@ -107,13 +107,14 @@ def main() -> None:
     workspace = arguments.workspace
     scene = Scene.load(workspace / "train")
     video, labels = Video.load(workspace / "frames"), Labels.load(workspace / "segment")
+    sfm = Sfm.load(workspace / "sfm")
     truth = GroundTruth.load(arguments.truth)
     with tempfile.TemporaryDirectory() as folder:
         items = ItemCache(Path(folder))
         for surface in Surface:
             report_meshes(MeshConfig(objects=surface), scene, video, labels, truth, items)
         samples = Samples.load(workspace / "sample")
-        report_exports(scene, video, labels, Sfm.load(workspace / "sfm"), samples, items)
+        report_exports(scene, video, labels, sfm, samples, items)
 
 
 if __name__ == "__main__":
