@@ -48,8 +48,6 @@ class SegmentConfig(StageConfig):
     sam2_model: VideoModel = VideoModel.SAM2_TINY
     weights: Path | None = None
     """Checkpoint of the model, when it is not in the weights folder."""
-    device: str = "cpu"
-    """Where the model runs: cpu or cuda."""
     seed: int = 0
 
 
@@ -126,7 +124,7 @@ def _by_model(config: SegmentConfig, video: Video, flow: Flow | None, context: S
         prompts=prompts,
         motion=motion,
         weights=config.weights,
-        device=config.device,
+        device=context.device,
         progress=context.progress,
     )
 

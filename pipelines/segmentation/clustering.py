@@ -30,7 +30,7 @@ NO_GROUP = -1
 class ClusteringOptions:
     """What the clustering needs to know besides the tracks."""
 
-    hypotheses: int = 150
+    hypotheses: int = 200
     """Random motion hypotheses per frame gap and model."""
     preferred: float = 0.1
     """Share of the hypotheses that a track prefers."""

@@ -26,7 +26,7 @@ LONGEST_LINK = 3.0
 class GroupingRules:
     """When two clusters are one object."""
 
-    continuity: float = 0.5
+    continuity: float = 0.65
     """Affinity across the boundary over that within the clusters, from which the surface is taken to go on."""
     misfit: float = 2.0
     """Residual under the common motion over the own one, from which clusters are not one rigid body."""

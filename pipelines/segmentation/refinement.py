@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CAP = 6.0
 """Residuals beyond so many standard deviations cost no more."""
-OUTLIER = 3.0
+OUTLIER = 4.5
 """A track whose best group leaves a mean residual above so many standard deviations belongs to none."""
 SMOOTHNESS = 4.0
 SWEEPS = 6

@@ -29,16 +29,20 @@ class RigidityTest:
     noise_px: float
     """Positions are not trusted to be better than this."""
 
+    def spanning(self, group: Int[np.ndarray, "n"], triplet: list[int]) -> Int[np.ndarray, "_"]:
+        """The tracks of the group that are seen in all three frames."""
+        return group[self.visible[group][:, triplet].all(1)]
+
     def motions(self, group: Int[np.ndarray, "n"]) -> list[tuple[ThreeViewMotion, float] | None]:
         """Per triplet the group's motion and its variance in px^2; None where too few points span the triplet."""
         return [self._motion(group, triplet) for triplet in self.triplets]
 
     def _motion(self, group: Int[np.ndarray, "n"], triplet: list[int]) -> tuple[ThreeViewMotion, float] | None:
-        seen = group[self.visible[np.ix_(group, triplet)].all(1)]
+        seen = self.spanning(group, triplet)
         if len(seen) < MIN_POINTS:
             return None
         thinned = seen[:: -(-len(seen) // MOST_POINTS)]
-        views = self.xy_px[np.ix_(thinned, triplet)]
+        views = self.xy_px[thinned][:, triplet]
         return fit_best(views, np.ones(len(views)), 3 * self.noise_px, PROJECTIVE_GAIN)
 
     def normalised_residuals(
@@ -54,7 +58,7 @@ class RigidityTest:
                 continue
             motion, variance = fitted
             seen = np.flatnonzero(self.visible[:, triplet].all(1))
-            squared = motion.squared_residuals(self.xy_px[np.ix_(seen, triplet)])
+            squared = motion.squared_residuals(self.xy_px[seen][:, triplet])
             total[seen] += np.minimum(np.sqrt(squared / max(variance, self.noise_px**2)), cap)
             count[seen] += 1
         return np.where(count > 0, total / np.maximum(count, 1), cap), count
@@ -97,11 +101,11 @@ def misfit(
 def _balanced_fit(test: RigidityTest, groups: Sequence[Int[np.ndarray, "_"]], triplet: list[int]) -> ThreeViewMotion | None:
     views, weights = [], []
     for group in groups:
-        seen = group[test.visible[np.ix_(group, triplet)].all(1)]
+        seen = test.spanning(group, triplet)
         if len(seen) < MIN_POINTS:
             return None
         thinned = seen[:: -(-len(seen) // MOST_POINTS)]
-        views.append(test.xy_px[np.ix_(thinned, triplet)])
+        views.append(test.xy_px[thinned][:, triplet])
         weights.append(np.full(len(thinned), 1 / len(thinned)))
     weight = np.concatenate(weights)
     return fit_best(np.concatenate(views), weight / weight.mean(), 3 * test.noise_px, PROJECTIVE_GAIN)[0]
@@ -117,6 +121,6 @@ def _ratio(
     """Root of the group's median squared residual under the motion over its own."""
     if own is None:
         return np.inf
-    seen = group[test.visible[np.ix_(group, triplet)].all(1)]
-    squared = np.median(motion.squared_residuals(test.xy_px[np.ix_(seen, triplet)])) / 0.789
+    seen = test.spanning(group, triplet)
+    squared = np.median(motion.squared_residuals(test.xy_px[seen][:, triplet])) / 0.789
     return float(np.sqrt(squared / max(own[1], test.noise_px**2)))

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from jaxtyping import Float, Int
 
-STARTS = 20
+STARTS = 8
 
 
 def sparsified(affinity: Float[np.ndarray, "P P"], neighbours: int) -> Float[np.ndarray, "P P"]:
@@ -18,21 +18,18 @@ def sparsified(affinity: Float[np.ndarray, "P P"], neighbours: int) -> Float[np.
     return np.maximum(linked, linked.T)
 
 
-def embedding(
-    affinity: Float[np.ndarray, "P P"], dimensions: int
-) -> tuple[Float[np.ndarray, "dimensions"], Float[np.ndarray, "P dimensions"]]:
+def embedding(affinity: Float[np.ndarray, "P P"], dimensions: int) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "P d"]]:
     """Largest eigenvalues and eigenvectors of the normalised affinity D^-1/2 A D^-1/2, in falling order."""
-    from scipy.linalg import eigh
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import eigsh
 
     root = np.sqrt(np.maximum(affinity.sum(1), 1e-9))
-    n = len(affinity)
-    values, vectors = eigh(affinity / root[:, None] / root, subset_by_index=(max(0, n - dimensions), n - 1))
+    normalised = csr_matrix(affinity / root[:, None] / root, dtype=float)
+    values, vectors = eigsh(normalised, k=min(dimensions, len(affinity) - 1), v0=root.astype(float))
     return values[::-1], vectors[:, ::-1]
 
 
-def spectral_clusters(
-    vectors: Float[np.ndarray, "P dimensions"], n_clusters: int, rng: np.random.Generator
-) -> Int[np.ndarray, "P"]:
+def spectral_clusters(vectors: Float[np.ndarray, "P d"], n_clusters: int, rng: np.random.Generator) -> Int[np.ndarray, "P"]:
     """k-means on the rows of the first `n_clusters` eigenvectors, scaled to unit length; the best of several starts."""
     from scipy.cluster.vq import kmeans2
 
