@@ -66,7 +66,7 @@ class RenderConfig(StageConfig):
     """Also write every frame as PNG."""
     mark_unseen: bool = True
     """Hatch what no filmed frame ever saw."""
-    seen_depth_tolerance: float = Field(default=0.06, gt=0)
+    seen_depth_tolerance: float = Field(default=0.08, gt=0)
     """Share of the depth by which the background may miss the surface that a filmed frame saw, and still count as seen."""
     min_opacity: float = Field(default=0.5, gt=0, lt=1)
     seen_views: int = Field(default=24, ge=1)
@@ -287,6 +287,6 @@ def titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray,
     size = max(0.35, picture.shape[1] / 960)
     place = (6, round(8 + 22 * size))
     marked = np.ascontiguousarray(picture).copy()
-    for colour, thickness in ((0, 3), (255, 1)):
+    for colour, thickness in ((0, 2), (255, 1)):
         cv2.putText(marked, title, place, cv2.FONT_HERSHEY_SIMPLEX, size, (colour,) * 3, thickness, cv2.LINE_AA)
     return marked

@@ -42,7 +42,7 @@ def unseen_background(
     depth_tolerance: float,
     min_opacity: float,
 ) -> Bool[np.ndarray, "h w"]:
-    """Pixels of a rendered view that show nothing, or background that no filmed frame saw; lone pixels are smoothed away."""
+    """Pixels of a rendered view that show nothing, or background that no filmed frame saw; specks and hairlines are smoothed away."""
     import cv2
 
     height, width = depth.shape
@@ -52,7 +52,7 @@ def unseen_background(
     points = transform(invert(view_from_world), dirs * depth[asked][:, None].astype(float))
     unseen = empty.copy()
     unseen[asked] = ~seen_points(points, views, depth_tolerance=depth_tolerance)
-    side = max(3, round(width / 96) | 1)
+    side = max(3, round(width / 48) | 1)
     return cv2.medianBlur(unseen.astype(np.uint8), side).astype(bool) & (asked | empty)
 
 
