@@ -16,6 +16,7 @@ _PLACEMENTS = 60
 """Tries to place one mover beside the others before the whole placement is drawn anew."""
 _ROUNDS = 80
 _PREVIEW_FRAMES = 9
+_CHECKED_MOMENTS = 33
 _PREVIEW_WIDTH = 96
 _MIN_VISIBLE = 0.4
 """Each mover shows at least this share of its silhouette on average, and lies inside the picture."""
@@ -75,10 +76,12 @@ def cast_movers(
     Raises UsageError where none is found (a seed so unlucky that another one must be chosen).
     """
     time = frame_times(spec.n_frames)
+    # A fixed set of moments besides the frames, so that a clip with other frames shows the same scene.
+    checked = np.union1d(time, np.linspace(0, 1, _CHECKED_MOMENTS))
     best: tuple[float, tuple[Path, ...]] | None = None
     found = 0
     for _ in range(_ROUNDS):
-        paths = _place(spec, rng, path.cam_from_world(time), time, static, movers)
+        paths = _place(spec, rng, path, checked, static, movers)
         if paths is None:
             continue
         candidate = Cast((static, *movers), ("background", *names), np.zeros((0, 1, 4, 4)), paths)
@@ -101,12 +104,13 @@ def frame_times(n_frames: int) -> Float[np.ndarray, "T"]:
 def _place(
     spec: SceneSpec,
     rng: np.random.Generator,
-    cam_from_world: Float[np.ndarray, "T 4 4"],
+    camera_path: CameraPath,
     time: Float[np.ndarray, "T"],
     static: Body,
     movers: list[Body],
 ) -> tuple[Path, ...] | None:
-    """Paths that keep their distance at every frame, or None."""
+    """Paths that keep their distance at all the times, or None."""
+    cam_from_world = camera_path.cam_from_world(time)
     lanes = rng.permutation(np.linspace(-1, 1, max(spec.movers, 2)))
     paths: list[Path] = []
     placed = [(static, np.tile(np.eye(4), (len(time), 1, 1)))]
@@ -119,7 +123,7 @@ def _place(
                 motion.smallest_gap(body, world_from_body, other, world_from_other, motion.CLEARANCE) >= motion.CLEARANCE
                 for other, world_from_other in placed
             )
-            if clear and (turned_deg >= motion.MIN_TURN_DEG or len(time) == 1):
+            if clear and turned_deg >= motion.MIN_TURN_DEG:
                 paths.append(trial)
                 placed.append((body, world_from_body))
                 break

@@ -83,6 +83,6 @@ class SceneSpec:
                 return self.n_movers
 
 
-def demo_spec(seed: int = 7) -> SceneSpec:
+def demo_spec(seed: int = 1) -> SceneSpec:
     """The scene of `osn demo`."""
-    return SceneSpec(seed=seed, n_movers=3, n_frames=28, width=320, height=240, surroundings=Surroundings.ROOM)
+    return SceneSpec(seed=seed, n_movers=3, n_frames=28, width=320, height=240, surroundings=Surroundings.ROOM, candidates=4)

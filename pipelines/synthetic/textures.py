@@ -190,9 +190,13 @@ def paint(
     n_texels: int,
     tile_size: float,
 ) -> Material:
-    """A tile of the given style with multi-scale brightness laid over it."""
-    tile = style(rng, n_texels, palette)
-    brightness = np.exp(_LUMINANCE_CONTRAST * (0.6 * noise(rng, n_texels, 1.0) + 0.6 * noise(rng, n_texels, 0.4)))
+    """A tile of the given style with multi-scale brightness laid over it.
+
+    It draws from a generator of its own, so that the scene's layout does not depend on the number of texels.
+    """
+    own = np.random.default_rng(rng.integers(2**63))
+    tile = style(own, n_texels, palette)
+    brightness = np.exp(_LUMINANCE_CONTRAST * (0.6 * noise(own, n_texels, 1.0) + 0.6 * noise(own, n_texels, 0.4)))
     return Material.of_tile(np.clip(tile * brightness[..., None], 0.02, 0.98).astype(np.float32), tile_size)
 
 
