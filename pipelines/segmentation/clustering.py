@@ -37,7 +37,7 @@ class ClusteringOptions:
     gap_strides: tuple[int, ...] = (1, 3, 6, 10)
     gaps_per_stride: int = 12
     triplet_strides: tuple[int, ...] = (2, 5, 9)
-    triplets_per_stride: int = 4
+    triplets_per_stride: int = 7
     noise_px: float = 0.1
     """Standard deviation below which track positions are never trusted."""
     first_clusters: int = 20

@@ -6,8 +6,10 @@ import numpy as np
 
 from pipelines.artifacts import Flow, Labels, Video
 from pipelines.segmentation.clustering import ClusteringOptions, cluster_tracks
+from pipelines.segmentation.cuts import refuse_cuts
 from pipelines.segmentation.dense import DenseOptions, dense_labels
 from pipelines.segmentation.grid_tracks import PointTracks, chain
+from pipelines.segmentation.returns import link_returns
 from pipelines.stage import StageContext
 
 if TYPE_CHECKING:
@@ -19,7 +21,11 @@ GRID_SHARE = 0.6
 
 
 def segment_by_motion(config: "SegmentConfig", *, video: Video, flow: Flow, context: StageContext) -> Labels:
-    """Label maps of the objects that move on their own."""
+    """Label maps of the objects that move on their own.
+
+    Raises InputError: a cut in the video.
+    """
+    refuse_cuts(video, flow)
     rng = np.random.default_rng(config.seed)
     tracks = _spread_tracks(video, flow, config.max_tracks)
     label = cluster_tracks(
@@ -30,6 +36,10 @@ def segment_by_motion(config: "SegmentConfig", *, video: Video, flow: Flow, cont
         n_groups=None if config.objects is None else config.objects + 1,
         rng=rng,
     )
+    if config.objects is None:
+        label, notes = link_returns(video, tracks, label)
+        for note in notes:
+            context.progress.note(note)
     options = DenseOptions()
     with context.progress.task("segment", options.rounds * video.n_frames) as advance:
         maps = dense_labels(video, flow, tracks, label, options, advance)
