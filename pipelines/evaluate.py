@@ -59,8 +59,6 @@ class EvaluateConfig(StageConfig):
     """A combination is truly valid where at least this share of the rays that tell shows the right object."""
     max_rays: int = Field(default=50_000, ge=1)
     """Rays that the true agreement is computed on, at most."""
-    surfaces: bool = False
-    """Also compare meshes with the true surfaces (`meshes/` of our own layout; slow)."""
     seed: int = Field(default=0, ge=0)
 
 
