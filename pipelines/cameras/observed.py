@@ -42,7 +42,7 @@ def unseen_background(
     depth_tolerance: float,
     min_opacity: float,
 ) -> Bool[np.ndarray, "h w"]:
-    """Pixels of a rendered view that show nothing, or background that no filmed frame saw; specks and hairlines are smoothed away."""
+    """Pixels of a rendered view that show nothing, or background that no frame saw; specks and hairlines are ignored."""
     import cv2
 
     height, width = depth.shape

@@ -98,7 +98,7 @@ def read_path(path: Path, n_frames: int) -> list[Shot]:
         known = ", ".join(PathKind)
         raise InputError(f"camera path {str(path)!r} is neither a file nor one of: {known}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"camera path {path} is not JSON ({error}); see docs/user-guide.md for the format") from None
+        raise InputError(f"camera path {path} is not JSON ({error}); see docs/formats.md for the format") from None
     listed = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(listed, list) or not listed:
         raise InputError(

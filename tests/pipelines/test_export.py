@@ -241,3 +241,36 @@ def test_usd_variants_place_objects_as_the_glb_does(exported, toy_scene, toy_sam
                 found = (clip[:, :2] / clip[:, 3:] * [1, -1] + 1) / 2 * [toy_scene.width, toy_scene.height]
                 in_camera = transform(toy_scene.cam_from_obj[column, t], points.astype(float))
                 assert np.allclose(found, project(toy_scene.intrinsics, in_camera), atol=0.01)
+
+
+def test_a_scene_of_background_only_and_one_with_an_object_never_placed(
+    toy_scene, toy_video, toy_labels, toy_samples, toy_sfm, items, tmp_path
+):
+    import dataclasses
+
+    alone = dataclasses.replace(
+        toy_scene,
+        cam_from_obj=toy_scene.cam_from_obj[:1],
+        registered=toy_scene.registered[:1],
+        object_ids=(0,),
+        names=("background",),
+        shapes=toy_scene.shapes[:1],
+        boxes=toy_scene.boxes[:1],
+    )
+    registered = toy_scene.registered.copy()
+    registered[1] = False
+    absent = dataclasses.replace(toy_scene, registered=registered)
+    only = dataclasses.replace(toy_samples, log_scale=np.zeros((1, 1)), score=np.ones(1), object_ids=np.zeros(1, int))
+    for name, scene, samples, nodes in (("alone", alone, only, 2), ("absent", absent, toy_samples, 3)):
+        out = tmp_path / name
+        out.mkdir()
+        (path,) = export(
+            ExportConfig(glb=True, meshing=MESHING),
+            video=toy_video,
+            labels=toy_labels,
+            sfm=toy_sfm,
+            scene=scene,
+            samples=samples,
+            context=StageContext(out, items),
+        )
+        assert len(read_glb(path)[0]["nodes"]) == nodes

@@ -78,6 +78,24 @@ def test_pivot_paths_look_at_the_movers(toy_scene):
     assert max(centres) < 1.2 * expected.max() and max(centres) > 0.5 * expected.min()
 
 
+def test_frames_without_a_camera_are_left_out_and_a_scene_without_movers_still_sways(toy_scene):
+    import dataclasses
+
+    registered = toy_scene.registered[:1].copy()
+    registered[0, 2] = False
+    still = dataclasses.replace(
+        toy_scene,
+        cam_from_obj=toy_scene.cam_from_obj[:1],
+        registered=registered,
+        object_ids=(0,),
+        names=("background",),
+        shapes=toy_scene.shapes[:1],
+        boxes=toy_scene.boxes[:1],
+    )
+    shots = camera_path(RenderConfig(path="sway"), still, np.ones(1))
+    assert [shot.t for shot in shots] == [0, 1, 3, 4, 5, 6, 7]
+
+
 def test_a_path_from_a_file(rendered, toy_scene, tmp_path):
     file = tmp_path / "path.json"
     file.write_text(json.dumps({"frames": [{"t": 3, "view_from_world": toy_scene.cam_from_obj[0, 3].tolist()}]}))
