@@ -61,8 +61,9 @@ def test_training_leaves_torch_as_it_was():
 
 def test_inputs_are_normalised_to_their_ranges():
     network = ScaleNetwork(RANGES)
-    corners = torch.tensor(RANGES.T, dtype=torch.float32)
-    assert ((corners - network.centre) / network.half_width).tolist() == [[0, -1, -1], [0, 1, 1]]
+    # The scales, and the difference of the two moving objects.
+    inputs = torch.tensor([[0.0, -1.0, -2.0, -1.5], [0.0, 1.0, 0.5, 3.0]])
+    assert ((inputs - network.centre) / network.half_width).tolist() == [[0, -1, -1, -1], [0, 1, 1, 1]]
 
 
 def test_restored_network_scores_the_same():
