@@ -5,9 +5,9 @@ Symbols
 
 An MLP on log scales normalised to their initial ranges (OSN, Song, Li, Yang, ICML 2024, section 3.3: 4 layers of 64),
 trained with binary cross-entropy on honest labels (`pipelines.scene.labelling`). Beyond the paper it is also given the
-differences of all pairs of moving objects, since occlusion compares pairs, and inputs are spread wider (on a scene with
-five movers the precision on uniform combinations rose from 0.35 to 0.92). It sees what pairwise bounds cannot, and it can
-reject everything.
+differences of all pairs of moving objects, since occlusion compares pairs, and inputs are spread wider (on a scene with five
+movers the precision on uniform combinations rose from 0.35 to 0.92). It sees what pairwise bounds cannot, and it can reject
+everything.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipelines.stage import StageConfig
-
 
 _GAIN = 4.0
 """Normalised inputs are spread this much wider than [-1, 1]: the valid set has sharp edges and thin parts."""
