@@ -49,9 +49,9 @@ class SfmConfig(StageConfig):
     """Windows of frames from which reconstructions are started."""
     attempt_tracks: int = Field(300, ge=8)
     """Tracks used in each attempt."""
-    final_tracks: int = Field(1200, ge=8)
+    final_tracks: int = Field(2400, ge=8)
     """Tracks used in the final bundle adjustment; all others are triangulated with its poses."""
-    max_rotation_error_deg: float = Field(2.5, gt=0)
+    max_rotation_error_deg: float = Field(2.0, gt=0)
     """Objects whose expected rotation error is larger are reported as unreliable."""
     min_rival_ratio: float = Field(1.05, ge=1)
     """Objects for which another motion costs less than this multiple of the best are reported as unreliable."""

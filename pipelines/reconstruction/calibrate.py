@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 START_FOVS_DEG = (60.0, 40.0, 85.0)
 WIDEST_FOV_DEG, NARROWEST_FOV_DEG = 140.0, 5.0
 """A focal length outside this range is a failure of self-calibration."""
+MIN_SIGMA_PX = 0.05
+"""Tracks are never believed to be more exact than this: those of a static camera repeat themselves perfectly."""
+MIN_INFORMATION = 1e-6
+"""Share of the focal length's own curvature that must be left after poses and points have adapted to it."""
+MIN_MOTION_PX = 2.0
+"""A background whose tracks move less (median) tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,19 @@ def find_focal(
 def self_calibrate(config: "SfmConfig", sightings: Sightings, starts_px: list[float]) -> tuple[float, float] | None:
     """Focal length and its uncertainty (share of itself), from the start that ends cheapest; None when nothing fits."""
     few = sightings.of_tracks(spread_tracks(sightings, config.attempt_tracks, config.seed))
-    if few.n_tracks < config.min_tracks:
+    if few.n_tracks < config.min_tracks or _median_motion_px(few) < MIN_MOTION_PX:
         return None
     results = [result for start_px in starts_px if (result := _calibrated_from(config, few, start_px)) is not None]
     if not results:
         return None
     adjusted = min(results, key=lambda result: result[1])[0]
     return adjusted.structure.focal_px, focal_uncertainty(adjusted)
+
+
+def _median_motion_px(sightings: Sightings) -> float:
+    """Median over the tracks of the diagonal of the box that a track's sightings fill."""
+    extent = np.nanmax(sightings.xy_px, axis=0) - np.nanmin(sightings.xy_px, axis=0)
+    return float(np.median(np.linalg.norm(extent, axis=-1)))
 
 
 def _calibrated_from(config: "SfmConfig", sightings: Sightings, start_px: float) -> tuple[Adjusted, float] | None:
@@ -105,11 +117,11 @@ def _polished(sightings: Sightings, grown: Grown, loss_px: float) -> Adjusted:
 
 def focal_uncertainty(adjusted: Adjusted) -> float:
     """Standard deviation of the focal length's logarithm, with the variance of correlated residuals."""
-    sigma_px = 1.4826 * float(np.median(np.abs(adjusted.residual_px)))
+    sigma_px = max(1.4826 * float(np.median(np.abs(adjusted.residual_px))), MIN_SIGMA_PX)
     matrix = adjusted.normal.matrix
     poses, border = matrix[:-1, :-1], matrix[:-1, -1]
     information = float(matrix[-1, -1] - border @ np.linalg.pinv(poses, rcond=1e-10, hermitian=True) @ border)
     # Nothing but rounding is left of the information when poses and points make up for any focal length.
-    if information <= 1e-9 * float(matrix[-1, -1]) or information <= 0:
+    if information <= MIN_INFORMATION * float(matrix[-1, -1]):
         return float("inf")
     return sigma_px * float(np.sqrt(CORRELATED_SIGHTINGS / information))
