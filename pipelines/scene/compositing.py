@@ -122,10 +122,32 @@ def composite(samples: RaySamples, scales: Float[Tensor, "combinations objects"]
 
     The result has gradients for tau and rgb (not for the order in depth, which is piecewise constant).
     """
-    weights = sample_weights(samples, scales)
+    return blended(samples, scales, sample_weights(samples, scales))
+
+
+def blended(
+    samples: RaySamples, scales: Float[Tensor, "combinations objects"], weights: Float[Tensor, "h rays objects samples"]
+) -> Composite:
+    """Images from the weights of `sample_weights`."""
     rgb = torch.einsum("hrks,rksc->hrc", weights, samples.rgb)
     depth = torch.einsum("hrks,rks,hk->hr", weights, samples.depth, scales)
     return Composite(rgb, depth, weights.sum(-1))
+
+
+def surface_depth(
+    weights: Float[Tensor, "rays samples"], depth: Float[Tensor, "rays samples"], window: float = 0.05
+) -> Float[Tensor, "rays"]:
+    """Depth of the surface that a ray sees: the mean over the samples near the median (within a share `window` of it).
+
+    The mean over all samples is worthless where a little light passes and ends in unbounded space. Samples in any order;
+    0 where there is no weight.
+    """
+    order = depth.argsort(1)
+    sorted_depth, mass = depth.gather(1, order), weights.gather(1, order).cumsum(1)
+    half = torch.searchsorted(mass, 0.5 * mass[:, -1:]).clamp(max=depth.shape[1] - 1)
+    median = sorted_depth.gather(1, half)
+    near = weights * ((depth - median).abs() <= window * median)
+    return (near * depth).sum(1) / near.sum(1).clamp_min(1e-9)
 
 
 def soft_zbuffer(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from pipelines.artifacts import UNKNOWN, check, read_arrays, read_json, write_json
 from pipelines.errors import InputError
 from pipelines.geometry import pixel_centres, ray_directions, scaled_intrinsics, viewed_cam_from_obj
-from pipelines.scene.compositing import alone, composite
+from pipelines.scene.compositing import blended, sample_weights, surface_depth
 from pipelines.scene.contraction import Box
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence
 from pipelines.scene.fields import FieldKind, FieldSize, ObjectField
@@ -179,9 +179,9 @@ class Scene:
             samples = self.model.samples(
                 rays, wanted=wanted, kept=torch.zeros_like(wanted), settings=self.marching, nearest=nearest
             )
-            result = composite(samples, scales)
-            opacity = result.opacity[0]
-            depth = result.depth[0] / opacity.clamp_min(1e-6)
+            weights = sample_weights(samples, scales)
+            result, opacity = blended(samples, scales, weights), weights[0].sum((1, 2))
+            depth = surface_depth(weights[0].flatten(1), (samples.depth * scales[0][:, None]).flatten(1))
             column = torch.where(opacity > 0.5, result.weights[0].argmax(-1), UNKNOWN)
             parts.append((result.rgb[0], depth, column, opacity))
         colours, depths, columns, opacities = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
@@ -230,8 +230,9 @@ class Scene:
                 samples = self.model.samples(
                     rays, wanted=wanted, kept=torch.zeros_like(wanted), settings=self.marching, with_colour=False
                 )
-                result = alone(samples)
-                found.append(torch.stack([result.depth, result.opacity]))
+                weights = samples.own_weights()
+                surface = surface_depth(weights.flatten(0, 1), samples.depth.flatten(0, 1)).view(n, -1)
+                found.append(torch.stack([surface, weights.sum(-1)]))
             d, o = torch.cat(found, 1).cpu().numpy().transpose(0, 2, 1).reshape(2, *shape[1:])
             depth[i] = np.where(o > MIN_HIT_OPACITY, d, np.inf)
             opacity[i] = o.clip(0, 1)

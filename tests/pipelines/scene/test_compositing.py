@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.scene.compositing import RaySamples, alone, composite, opacity_of, sample_weights, soft_zbuffer
+from pipelines.scene.compositing import RaySamples, alone, composite, opacity_of, sample_weights, soft_zbuffer, surface_depth
 
 
 def some_samples(n_rays: int = 7, n_objects: int = 3, n_samples: int = 9, seed: int = 0) -> RaySamples:
@@ -132,3 +132,10 @@ def test_soft_zbuffer_is_the_formula_and_survives_large_depths() -> None:
 def test_soft_zbuffer_gives_no_share_where_nothing_is_hit() -> None:
     share = soft_zbuffer(torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(1, 2), beta=1.0)
     torch.testing.assert_close(share, torch.zeros(1, 1, 2))
+
+
+def test_surface_depth_is_not_fooled_by_what_shines_through() -> None:
+    """Weights 0.1 at 1, 0.4 at 4.0, 0.4 at 4.1 and 0.1 at 200: the surface is at 4.05, the mean would be 23."""
+    depth, weights = torch.tensor([[4.1, 1.0, 200.0, 4.0]]), torch.tensor([[0.4, 0.1, 0.1, 0.4]])
+    torch.testing.assert_close(surface_depth(weights, depth), torch.tensor([4.05]))
+    torch.testing.assert_close(surface_depth(torch.zeros(1, 4), depth), torch.zeros(1))
