@@ -49,7 +49,7 @@ class MeshConfig(StageConfig):
     min_opacity: float = Field(default=0.5, gt=0, lt=1)
     min_support_share: float = Field(default=0.8, ge=0, le=1)
     """A place may be the object's where its mask is seen in at least this share of the frames in which it usually is."""
-    mask_margin_px: int = Field(default=1, ge=0)
+    mask_margin_px: int = Field(default=0, ge=0)
     min_component_share: float = Field(default=0.05, ge=0, le=1)
     """Connected parts of less area than this share of the largest one are floaters."""
     truncation_cells: float = Field(default=3.0, gt=1)
