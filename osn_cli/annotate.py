@@ -1,9 +1,12 @@
 """`osn annotate`: mark the objects on a page in the browser, and save the prompts file that `osn segment --prompts` reads."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osn_cli.session import Session
+
+if TYPE_CHECKING:
+    from pipelines.artifacts import Labels
 
 PROMPTS = "prompts.json"
 
@@ -27,14 +30,12 @@ def run(
     run, places = session.execute(["flow", "segment"], source=source, choices=choices)
     from pipelines.annotate.desk import Desk
     from pipelines.annotate.server import AnnotateServer
-    from pipelines.artifacts import Flow, Labels, Video
-    from pipelines.segment import AUTOMATIC
+    from pipelines.artifacts import Flow, Video
 
-    automatic = places["segment"] / AUTOMATIC
     desk = Desk(
         video=Video.load(places["frames"]),
         flow=Flow.load(places["flow"]),
-        automatic=Labels.load(automatic if automatic.is_dir() else places["segment"]),
+        automatic=automatic_labels(places["segment"], corrected=run.config.segment.prompts is not None),
         path=(prompts or session.folder / PROMPTS).absolute(),
         model=chosen_model(model),
         device=run.device,
@@ -46,6 +47,16 @@ def run(
             server.serve_forever()
         except KeyboardInterrupt:
             session.console.say("closed")
+
+
+def automatic_labels(folder: Path, *, corrected: bool) -> "Labels | None":
+    """The segmentation before any corrections, so that these are not applied twice; None when it was not kept."""
+    from pipelines.artifacts import Labels
+    from pipelines.segment import AUTOMATIC
+
+    if not corrected:
+        return Labels.load(folder)
+    return Labels.load(folder / AUTOMATIC) if (folder / AUTOMATIC).is_dir() else None
 
 
 def chosen_model(name: str | None) -> str | None:

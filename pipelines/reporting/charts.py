@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from pipelines.reporting.markup import Html, join, tag
 from pipelines.reporting.pictures import png_uri
 
-
 Number = int | float
 
 

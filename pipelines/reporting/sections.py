@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.artifacts import SfmStatus
 from pipelines.errors import WorkspaceError
 from pipelines.reporting import charts
@@ -69,11 +71,11 @@ def objects_section(found: Findings) -> Html:
         frames = join(
             [charts.presence_strip(model.registered.tolist()), f"{int(model.registered.sum())}/{len(model.registered)}"]
         )
-        error = model.quality.get("reprojection_error_px")
-        figures = [f"{len(model.points):,}", "" if error is None or not math.isfinite(error) else f"{error:.2f}"]
+        error = f"{np.median(model.point_error_px):.2f}" if len(model.points) else ""
+        figures = [f"{len(model.points):,}", error]
         rows.append([tag("img", src=picture, width=120, alt=name), join([chip, name]), join(outcome), frames, *figures])
     focal = f"Focal length {sfm.intrinsics[0, 0]:.1f} px ({sfm.focal_source}), frames of {sfm.width} × {sfm.height} px."
-    head = ["", "object", "outcome", "frames registered", "points", "error (px)"]
+    head = ["", "object", "outcome", "frames registered", "points", "median error (px)"]
     return join([table(head, rows, numeric=(4, 5)), tag("p", focal, class_="quiet"), _quality(found)])
 
 
