@@ -91,8 +91,10 @@ class TrainConfig(StageConfig):
     depth_error_px: float = Field(default=1.0, gt=0)
     """Reprojection error at which a reconstructed point's depth counts half."""
     segmentation_weight: float = Field(default=0.02, ge=0)
-    outside_weight: float = Field(default=0.005, ge=0)
+    outside_weight: float = Field(default=0.02, ge=0)
     """Bootstrap: how strongly background pixels speak against a moving object on their ray (it may be hidden there)."""
+    hidden_weight: float = Field(default=1e-3, ge=0)
+    """After the bootstrap: weak preference for nothing where a moving object could only be hidden."""
     smoothness_weight: float = Field(default=1e-3, ge=0)
     distortion_weight: float = Field(default=1e-2, ge=0)
 

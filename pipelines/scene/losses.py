@@ -35,10 +35,9 @@ def segmentation_loss(weights: Float[Tensor, "n K"], column: Int[Tensor, "n"], c
     return weighted_mean(-torch.log(seen.clamp(1e-4, 1.0)), counted.to(weights.dtype))
 
 
-def opacity_loss(opacity: Float[Tensor, "*n"], counted: Bool[Tensor, "*n"], solid: bool) -> Float[Tensor, ""]:
-    """Cross-entropy that pulls opacity to 1 (`solid`) or to 0."""
-    wrong = opacity if not solid else 1 - opacity
-    return weighted_mean(-torch.log((1 - wrong).clamp(1e-4, 1.0)).flatten(), counted.to(opacity.dtype).flatten())
+def opacity_loss(opacity: Float[Tensor, "*n"], counted: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
+    """Cross-entropy that pulls opacity to 1."""
+    return weighted_mean(-torch.log(opacity.clamp(1e-4, 1.0)).flatten(), counted.to(opacity.dtype).flatten())
 
 
 def distortion_loss(

@@ -24,20 +24,19 @@ class Losses:
 def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, *, smooth: bool) -> Losses:
     """Every object on its own pixels; moving objects are pushed out of the rays on which the background is seen.
 
-    The push is weak: a moving object may stand there behind something static. Where it really is, its own pixels of
-    other frames outweigh it.
+    A moving object may stand there behind something static, so the push is linear in its opacity, while its own pixels pull
+    with a logarithm: where other frames show it, they win.
     """
     images = alone(samples)
     own = batch.column[:, None]
     rgb = images.rgb.gather(1, own[..., None].expand(-1, 1, 3))[:, 0]
     opacity = images.opacity.gather(1, own)[:, 0]
     everywhere = torch.ones_like(batch.coloured)
-    on_background = (batch.column == 0)[:, None].expand(-1, images.opacity.shape[1] - 1)
     terms = {
         "colour": losses.colour_loss(rgb, batch.rgb, batch.coloured),
         "guess": _depth_of_seen(samples, batch, batch.guess, (batch.guess > 0).to(batch.guess.dtype)),
-        "segmentation": losses.opacity_loss(opacity, everywhere, solid=True),
-        "outside": losses.opacity_loss(images.opacity[:, 1:], on_background, solid=False),
+        "segmentation": losses.opacity_loss(opacity, everywhere),
+        "outside": losses.weighted_mean(images.opacity[:, 1:].sum(1), (batch.column == 0).to(opacity.dtype)),
     }
     return _weighted(config, model, samples, batch, terms, smooth)
 
@@ -51,6 +50,7 @@ def composite_losses(
     terms = {
         "colour": losses.colour_loss(image.rgb[0], batch.rgb, batch.coloured),
         "segmentation": losses.segmentation_loss(image.weights[0], batch.column, known),
+        "hidden": _hidden_opacity(samples, batch),
     }
     return _weighted(config, model, samples, batch, terms, smooth)
 
@@ -62,6 +62,17 @@ def _depth_of_seen(
     rays = torch.arange(len(batch.column), device=batch.column.device)
     own = batch.column.clamp(max=samples.depth.shape[1] - 1)
     return losses.depth_loss(samples.own_weights()[rays, own], samples.depth[rays, own], target, counted)
+
+
+def _hidden_opacity(samples: RaySamples, batch: Batch) -> Float[Tensor, ""]:
+    """Mean opacity of moving objects on rays where something else is seen.
+
+    Behind what is seen nothing contradicts them, so without this, fragments that no frame shows would grow there. It is linear
+    and weak: an object that other frames do show there stays.
+    """
+    opacity = samples.own_weights().sum(-1)[:, 1:]
+    others = batch.column[:, None] != torch.arange(1, opacity.shape[1] + 1, device=opacity.device)
+    return (opacity * others).sum(1).mean()
 
 
 def _weighted(
@@ -80,6 +91,7 @@ def _weighted(
         "colour": 1.0,
         "depth": config.depth_weight,
         "guess": config.guess_weight,
+        "hidden": config.hidden_weight,
         "segmentation": config.segmentation_weight,
         "outside": config.outside_weight,
         "distortion": config.distortion_weight,
