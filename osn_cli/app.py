@@ -102,7 +102,9 @@ def sample(
 def render(
     session: Session,
     path: Annotated[str | None, typer.Option("--path", help="filmed, orbit, sway, freeze, or a JSON file.")] = None,
-    samples: Annotated[str | None, typer.Option("--samples", help="best, a number, diverse:4, or scales 1,0.7,...")] = None,
+    samples: Annotated[
+        str | None, typer.Option("--samples", help="best, 7, 0,3,9, diverse:4, or scales:0.8,1.3 (one per object).")
+    ] = None,
 ) -> None:
     """Render sampled scenes along a camera path."""
     _, places = session.execute(["render"], choices={"render": {"path": path, "samples": samples}})
@@ -121,7 +123,7 @@ def export(
     depth: Annotated[bool, typer.Option("--depth", help="Depth of the filmed views, 16-bit PNG and npy.")] = False,
     masks: Annotated[bool, typer.Option("--masks", help="Label maps.")] = False,
     points: Annotated[bool, typer.Option("--points", help="Sparse points as PLY.")] = False,
-    sample: Annotated[str | None, typer.Option("--sample", help="best, a number, or diverse:8.")] = None,
+    sample: Annotated[str | None, typer.Option("--sample", help="best, 7, 0,3,9, or diverse:8.")] = None,
     mesh_format: Annotated[str | None, typer.Option("--format", help="Mesh files: ply, obj or glb.")] = None,
     max_faces: Annotated[int | None, typer.Option("--max-faces", help="Faces per mesh at most.")] = None,
     metric: Annotated[str | None, typer.Option("--metric", help='A known size: "object 2 height = 0.3 m".')] = None,

@@ -174,6 +174,12 @@ def _segment_needs(config: Config) -> tuple[str, ...]:
     return ("frames",) if imported else ("frames", "flow")
 
 
+def _path_file(config: Config) -> dict[str, Path | None]:
+    """The camera path of a person's own, when it is one."""
+    path = Path(str(config.render.path))
+    return {"render.path": path if path.suffix == ".json" else None}
+
+
 def _render_variant(config: Config) -> str:
     """Camera path and samples as one folder name: `sway-diverse4`."""
     return re.sub(r"[^\w.+-]+", "", f"{Path(str(config.render.path)).stem}-{config.render.samples}")
@@ -195,7 +201,7 @@ STAGES: dict[str, Stage] = {
         Stage("sfm", _sfm, lambda c: c.sfm, lambda c: ("frames", "segment", "tracks")),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",)),
-        Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), variant=_render_variant),
+        Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), _path_file, variant=_render_variant),
         Stage(
             "export",
             _export,

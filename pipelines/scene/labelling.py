@@ -42,8 +42,10 @@ class LabelConfig(StageConfig):
 
     violated_share: float = Field(default=0.005, ge=0, lt=0.5)
     """Share of all tested rays that a valid combination may violate, and that each bound of the zone gives up."""
-    max_noise_share: float = Field(default=0.05, ge=0, le=1)
+    max_noise_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the rays that may be left out because even the best combination violates them."""
+    doubtful_noise_share: float = Field(default=0.05, ge=0, le=1)
+    """From this share on, people are told that masks, poses or surfaces don't fit together well."""
     rule: LabelRule = LabelRule.AGREEMENT
     top_share: float = Field(default=0.02, gt=0, lt=1)
     """Only for the rule `top-share`."""
@@ -135,6 +137,11 @@ class Validity:
     def is_contradictory(self) -> bool:
         """Too much of the evidence is violated by every combination: nothing is valid."""
         return self.zone.is_empty or self.noise_share > self.config.max_noise_share
+
+    @property
+    def is_doubtful(self) -> bool:
+        """The evidence can be used, but a good part of it is violated by every combination."""
+        return self.noise_share > self.config.doubtful_noise_share
 
     def valid(self, log_scale: Float[np.ndarray, "H K"]) -> Bool[np.ndarray, "H"]:
         """Label of each combination under the configured rule."""

@@ -45,6 +45,8 @@ def draw_samples(config: SampleConfig, scene: ScaledScene, context: StageContext
     zone.require_nonempty(scene.names)
     if config.check_masks:
         _require_consistent(validity, tests, scene)
+    if validity.is_doubtful:
+        context.progress.note(f"the scales are less certain than they look: {_worst_order(validity, tests, scene)}")
     with context.progress.task("sampling", config.n) as advance:
         log_scale, tally = _accepted(config, scene, zone, validity, generator)
         advance(len(log_scale))
@@ -122,11 +124,19 @@ def _require_consistent(validity: Validity, tests: OrderTests, scene: ScaledScen
     if not validity.is_contradictory:
         return
     validity.zone.require_nonempty(scene.names)
+    raise ReconstructionError(
+        f"no scale combination is valid (at most {validity.config.max_noise_share:.1%} may fail): "
+        f"{_worst_order(validity, tests, scene)}"
+    )
+
+
+def _worst_order(validity: Validity, tests: OrderTests, scene: ScaledScene) -> str:
+    """What even the best combination gets wrong, and where to look."""
     worst = violated_pairs(tests, validity.best)[:3]
     pairs = ", ".join(f"{scene.names[i]} should hide {scene.names[j]} ({share:.1%} of the rays)" for i, j, share in worst)
-    raise ReconstructionError(
-        f"no scale combination is valid: even the best one shows the wrong object on {validity.noise_share:.1%} of the rays, "
-        f"expected at most {validity.config.max_noise_share:.1%}: {pairs}; look at these objects' masks and poses"
+    return (
+        f"even the best combination shows the wrong object on {validity.noise_share:.1%} of the rays: {pairs}; "
+        "look at these objects' masks and poses"
     )
 
 

@@ -94,11 +94,18 @@ def test_rays_that_contradict_the_rest_are_noise(tests_of):
 
 
 def test_too_much_noise_leaves_nothing_valid(tests_of):
-    tests = contradicting(tests_of, 20)
+    tests = contradicting(tests_of, 40)
     validity = assess(tests, ranges(3), np.random.default_rng(0))
     assert validity.is_contradictory
     assert not validity.valid(uniform(500, 3)).any()
-    assert violated_pairs(tests, np.zeros(3)) == [(2, 1, pytest.approx(20 / 117))]
+    assert violated_pairs(tests, np.zeros(3)) == [(2, 1, pytest.approx(40 / 137))]
+
+
+def test_some_noise_is_usable_but_doubtful(tests_of):
+    validity = assess(contradicting(tests_of, 20), ranges(3), np.random.default_rng(0))
+    assert validity.noise_share == pytest.approx(20 / 117)
+    assert validity.is_doubtful and not validity.is_contradictory
+    assert not assess(contradicting(tests_of, 3), ranges(3), np.random.default_rng(0)).is_doubtful
 
 
 def test_the_published_rule_takes_the_best_whatever_they_are(tests_of):
