@@ -32,8 +32,6 @@ class GroupingRules:
     """Residual under the common motion over the own one, from which clusters are not one rigid body."""
     prediction: float = 7.0
     """The same, for a motion that was fitted to one cluster only."""
-    continuous_prediction: float = 10.0
-    """The same, where the surface seems to go on from one cluster to the other."""
     min_tracks: int = 8
     """An object has at least as many tracks."""
 
@@ -161,8 +159,7 @@ def merge_predicted(
     known: dict[tuple[int, int], float] = {}
     while len(groups.own) > at_least:
         best, kept, absorbed = _best_prediction(groups, known)
-        strength = groups.continuity().get((min(kept, absorbed), max(kept, absorbed)), 0.0)
-        if best > (rules.continuous_prediction if strength > rules.continuity else rules.prediction):
+        if best > rules.prediction:
             largest, *others = groups.ids
             spread = [g for g in others if spans(groups.members(g)) and groups.joint_misfit(largest, g) <= rules.misfit]
             if not spread:
