@@ -214,7 +214,7 @@ STAGES: dict[str, Stage] = {
             _evaluate,
             lambda c: c.evaluate,
             lambda c: ("segment", "sfm", "train", "sample"),
-            lambda c: {"evaluate.truth": _truth_folder(c)},
+            lambda c: {"evaluate.truth": _truth_folder(c), "evaluate.depth_prior": c.evaluate.depth_prior},
         ),
     )
 }

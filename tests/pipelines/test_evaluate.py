@@ -15,7 +15,7 @@ from pipelines.evaluation.layouts import load_truth
 from pipelines.evaluation.valid_set import is_valid, telling_rays, true_agreement
 from pipelines.scene.evidence import evidence_from_maps
 from pipelines.scene.orders import order_tests
-from pipelines.scene.zone import fit_zone
+from pipelines.scene.zone import zone_at_share
 from pipelines.stage import ItemCache, StageContext
 from pipelines.synthetic import SceneSpec, make_scene
 from pipelines.synthetic.oracle import OracleScene
@@ -34,7 +34,7 @@ class Case:
         plain = OracleScene(self.synthetic, np.array([2.0, 0.5, 3.0]))
         maps = plain.alone_maps(width=96, frames=range(6))
         evidence = evidence_from_maps(maps, full_width=96)
-        self.scene = replace(plain, zone=fit_zone(order_tests(evidence), plain.log_scale_range))
+        self.scene = replace(plain, zone=zone_at_share(order_tests(evidence), plain.log_scale_range, 0.005))
 
     def samples(self, n: int = 60) -> Samples:
         log_scale = self.scene.zone.sample(n, np.random.default_rng(0))
