@@ -19,6 +19,8 @@ from pipelines.reconstruction.window import Window, candidate_windows, factorise
 
 SAME_MOTION_DEG = 1.0
 """Attempts whose rotations differ by less (median) are the same answer."""
+OTHER_MOTION_DEG = 4.0
+"""Attempts farther apart than this can't both be near the truth. What lies between is imprecision, which `judge` weighs."""
 REFUTED_RATIO = 2.5
 """A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""
 
@@ -87,10 +89,10 @@ def choose(attempts: list[Attempt]) -> Choice | None:
     if not attempts:
         return None
     best = min(attempts, key=lambda attempt: attempt.cost)
-    differs = [rotation_difference_deg(best.grown, other.grown) > SAME_MOTION_DEG for other in attempts]
-    rivals = [other.cost for other, differing in zip(attempts, differs, strict=True) if differing]
+    differences_deg = [rotation_difference_deg(best.grown, other.grown) for other in attempts]
+    rivals = [other.cost for other, deg in zip(attempts, differences_deg, strict=True) if deg > OTHER_MOTION_DEG]
     ratio = min(rivals) / max(best.cost, 1e-12) if rivals else float("inf")
-    return Choice(best, ratio, len(attempts), len(attempts) - len(rivals))
+    return Choice(best, ratio, len(attempts), sum(deg <= SAME_MOTION_DEG for deg in differences_deg))
 
 
 def attempt_all(sightings: Sightings, focal_px: float, options: GrowOptions, max_windows: int) -> list[Attempt]:
