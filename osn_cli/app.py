@@ -226,7 +226,7 @@ def doctor_command(session: Session) -> None:
 def demo_command(
     session: Session,
     folder: Annotated[Path, typer.Argument(help="Folder of the demo.")] = Path("osn-demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, another scene.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another scene.")] = 1,
 ) -> None:
     """Make a small video with known truth and run the whole chain on it."""
     demo.run(session, folder, seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipelines.scene.contraction import Box
 from pipelines.scene.occupancy import DensityCache
 
-FAR_FACTOR = 50.0
+FAR_FACTOR = 10.0
 """Rays in unbounded space end at this multiple of the depth where they leave the near box."""
 
 
