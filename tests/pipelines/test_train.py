@@ -166,8 +166,18 @@ def test_a_saved_scene_renders_the_same_after_loading(toy_video, toy_labels, toy
     assert [row["step"] for row in rows if "round" in row] == [3, 6, 12]
 
 
+FINER = {
+    "max_side_px": 128,
+    "resolution_final": 64,
+    "mover_resolution_ratio": 1.0,
+    "colour_resolution": 128,
+    "table_bits": 14,
+}
+"""Fields fine enough for silhouettes that the order of objects can be read from."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("field", "least_psnr_db"), [("grid", 22), ("tensorf", 17)])
+@pytest.mark.parametrize(("field", "finer", "least_psnr_db"), [("grid", FINER, 20), ("tensorf", {}, 17)])
 def test_training_finds_colours_depths_and_scales(
     field, least_psnr_db, toy_scene, toy_video, toy_labels, toy_sfm, tmp_path
 ) -> None:
@@ -180,15 +190,15 @@ def test_training_finds_colours_depths_and_scales(
         "checkpoint_every_steps": 1000,
         "evidence_width_px": 64,
     }
-    config = TrainConfig(**(TINY | more | {"field": field, "density_components": 3, "colour_components": 4}))
+    config = TrainConfig(**(TINY | more | {"field": field, "density_components": 3, "colour_components": 4} | finer))
     scene = train(config, video=toy_video, labels=toy_labels, sfm=toy_sfm, context=context(tmp_path))
     truth = toy_scene.render(t=4, scale=np.ones(3), width=64, height=48)
     view = scene.render(t=4, scale=UNITS / UNITS[0], width=64, height=48)
     assert -10 * np.log10(np.mean((view.rgb - truth.rgb) ** 2)) > least_psnr_db
     if field == "tensorf":
         return  # Its factors need many more steps before surfaces are sharp.
-    assert np.median(np.abs(view.depth / truth.depth - 1)) < 0.05
-    assert np.mean(view.label == truth.label) > 0.93
+    assert np.median(np.abs(view.depth / truth.depth - 1)) < 0.06
+    assert np.mean(view.label == truth.label) > 0.95
     assert scene.zone is not None
     assert bool(scene.zone.contains(np.log(UNITS / UNITS[0])[None])[0])
 
