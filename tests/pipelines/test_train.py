@@ -179,7 +179,7 @@ FINER = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("field", "finer", "least_psnr_db"), [("grid", FINER, 20), ("tensorf", {}, 17)])
 def test_training_finds_colours_depths_and_scales(
-    field, least_psnr_db, toy_scene, toy_video, toy_labels, toy_sfm, tmp_path
+    field, finer, least_psnr_db, toy_scene, toy_video, toy_labels, toy_sfm, tmp_path
 ) -> None:
     """A smooth scene needs few steps: PSNR, depth to a few percent, and the true scales inside the zone."""
     more = {"steps": 250, "rays_per_step": 512, "n_samples": 16, "n_bins": 48, "colour_levels": 5, "table_bits": 12}
