@@ -84,8 +84,11 @@ class Trainer:
         self.monitor.write({"step": self.step, "seconds": self.seconds})
 
     def _before_step(self) -> None:
-        """Everything that happens between steps: finer fields, a round of the scales, a checkpoint."""
+        """Everything that happens between steps: a checkpoint, finer fields, a round of the scales, a preview."""
         step, config = self.step, self.config
+        # First of all: a resumed run then repeats whatever else happens before this step, exactly once.
+        if step and step % config.checkpoint_every_steps == 0:
+            self.save_checkpoint()
         wanted = self.schedule.resolution(step)
         if wanted != self.scene.fields[0].resolution:
             mover = self.schedule.mover_resolution(step)
@@ -94,8 +97,6 @@ class Trainer:
         if step in self.schedule.round_steps:
             with self._timed("scales"):
                 self._learn_scales(self.schedule.round_steps.index(step))
-        if step and step % config.checkpoint_every_steps == 0:
-            self.save_checkpoint()
         if config.preview_every_steps and step and step % config.preview_every_steps == 0:
             with self._timed("previews"):
                 previews.write(self.scene, self.context.out / "previews", step)
