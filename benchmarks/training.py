@@ -31,7 +31,7 @@ def main() -> None:
     steps = commands.add_parser("steps")
     steps.add_argument("workspace", type=Path)
     steps.add_argument("--preset", default="fast")
-    steps.add_argument("--device", default="auto")
+    steps.add_argument("--device", default="cpu")
     steps.add_argument("--n", type=int, default=60)
     compositing = commands.add_parser("compositing")
     compositing.add_argument("--combinations", type=int, default=256)
@@ -54,11 +54,11 @@ def seconds(work: Callable[[], object]) -> float:
 
 def time_steps(workspace: Path, preset: str, device: str, n: int) -> None:
     """Rays and steps per second in the bootstrap and in the alternating phase, one round of the scales, and peak memory."""
-    config = TrainConfig.preset(preset, device=device)
+    config = TrainConfig.preset(preset)
     inputs = Video.load(workspace / "frames"), Labels.load(workspace / "segment"), Sfm.load(workspace / "sfm")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        context = StageContext(out, ItemCache(out / "items"))
+        context = StageContext(out, ItemCache(out / "items"), device=device)
         trainer = Trainer.prepare(config, *inputs, context)
         print("| phase | steps/s | rays/s | seconds |\n|---|---|---|---|")
         _print_phase("bootstrap", trainer, n)

@@ -32,8 +32,6 @@ class TrainConfig(StageConfig):
     """Options of training. The defaults are those of the `default` preset; `TrainConfig.preset` gives the others."""
 
     seed: int = 0
-    device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`, or `auto`: CUDA where there is any."""
     max_side_px: int = Field(default=384, ge=16)
     """Longer side of the images that are learned from; larger videos are reduced to it."""
 

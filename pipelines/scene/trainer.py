@@ -36,12 +36,6 @@ def run(config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: St
     return trainer.scene
 
 
-def chosen_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
 class Trainer:
     """State of one run."""
 
@@ -63,7 +57,7 @@ class Trainer:
 
     @classmethod
     def prepare(cls, config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> "Trainer":
-        device = chosen_device(config.device)
+        device = torch.device(context.device)
         pixels = PixelStore.prepare(
             video, labels, sfm, max_side_px=config.max_side_px, error_scale_px=config.depth_error_px, device=device
         )

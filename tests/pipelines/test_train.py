@@ -42,7 +42,6 @@ TINY = {
     "preview_every_steps": 0,
     "log_every_steps": 4,
     "checkpoint_every_steps": 5,
-    "device": "cpu",
 }
 
 
