@@ -84,12 +84,32 @@ def _json_summary(name: str, title: str) -> Callable[[Console, Path], dict[str, 
     return describe
 
 
+def _sample(console: Console, folder: Path) -> dict[str, Any]:
+    told = dict(read_json(folder / "sample.json"))
+    acceptance = told["acceptance"]
+    console.say(
+        f"{told['n']} scenes; of the draws from the zone {acceptance['share_of_zone']:.0%} are valid,"
+        f" of plain uniform draws {acceptance['share_of_uniform_draws']:.2%} would be"
+    )
+    rows = [
+        [row["name"], *(f"{end:.3g}" for end in row["scale"]), _because(row["low_end"]), _because(row["high_end"])]
+        for row in told["objects"]
+    ]
+    console.table("Scales", ["object", "from", "to", "bounded from below by", "bounded from above by"], rows)
+    return told
+
+
+def _because(end: Mapping[str, Any]) -> str:
+    """What bounds an interval, in the words of the sampling stage."""
+    return "; ".join(bound["text"] for bound in end["because"]) + (" (assumed)" if end["assumed"] else "")
+
+
 DESCRIBE: dict[str, Callable[[Console, Path], dict[str, Any]]] = {
     "segment": _segment,
     "tracks": _tracks,
     "sfm": _sfm,
     "train": _json_summary("summary.json", "Training"),
-    "sample": _json_summary("sample.json", "Sampling"),
+    "sample": _sample,
     "evaluate": _json_summary("eval.json", "Evaluation"),
 }
 
