@@ -107,7 +107,7 @@ def render(
     ] = None,
 ) -> None:
     """Render sampled scenes along a camera path."""
-    _, places = session.execute(["render"], choices={"render": {"path": path, "samples": samples}})
+    _, places = session.execute(["render"], choices={"render": {"path": path, "samples": samples, "width_px": width}})
     outcomes.show(session.console, places, "render")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from osn_cli import outcomes
 from osn_cli.session import Session
 
+DEMO_STEPS = 800
 DEMO_STAGES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample", "render", "export")
 
 
@@ -19,7 +20,12 @@ def run(session: Session, folder: Path, seed: int) -> None:
         session.console.say(f"Rendering a toy room with moving objects to {scene} ...")
         make_scene(demo_spec(seed)).write(scene)
     session = replace(session, folder=folder / "osn-work")
-    choices = {"sample": {"n": 1000}}
+    # Fewer steps than the preset: the demo should end while one watches.
+    choices = {
+        "train": {"steps": DEMO_STEPS},
+        "sample": {"n": 1000},
+        "render": {"samples": "diverse:3", "width_px": 160, "frame_step": 2},
+    }
     _, places = session.execute(DEMO_STAGES, source=video, choices=choices)
     outcomes.show(session.console, places, "segment", "sfm", "train", "sample")
     session.console.say("")

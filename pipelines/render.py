@@ -50,7 +50,9 @@ class RenderConfig(StageConfig):
     """Which scenes: see `pipelines.choice`."""
     outputs: tuple[Output, ...] = (Output.COLOUR,)
     width_px: int | None = Field(default=None, ge=16, le=8192)
-    """Width of the images; None: that of the video."""
+    """Width of the images; None: that of the video, at most `quick_width_px`."""
+    quick_width_px: int = Field(default=256, ge=16)
+    """Keeps a render that nobody chose a size for within minutes on a CPU."""
     first_frame: int = Field(default=0, ge=0)
     last_frame: int | None = Field(default=None, ge=0)
     frame_step: int = Field(default=1, ge=1)
@@ -184,7 +186,7 @@ class _Looks:
         from pipelines.formats.depth import colourised
         from pipelines.formats.palette_png import palette
 
-        width = self.config.width_px or self.scene.width
+        width = self.config.width_px or min(self.scene.width, self.config.quick_width_px)
         height = max(1, round(width * self.scene.height / self.scene.width))
         intrinsics = shot.intrinsics
         if intrinsics is None:

@@ -78,6 +78,14 @@ def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Trac
 
     Writes `sfm.json` and `object_XX/` with the model and COLMAP's files in `object_XX/sparse`. Returns the result.
     """
+    from threadpoolctl import threadpool_limits
+
+    # The matrices are small: several BLAS threads would spend their time waiting for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _reconstruct(config, video, labels, tracks, context)
+
+
+def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks, context: StageContext) -> Sfm:
     from pipelines.formats.colmap import write_model
     from pipelines.reconstruction.calibrate import Focal, find_focal
     from pipelines.reconstruction.complete import Views
