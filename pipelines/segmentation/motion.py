@@ -30,8 +30,8 @@ def segment_by_motion(config: "SegmentConfig", *, video: Video, flow: Flow, cont
     tracks = _spread_tracks(video, flow, config.max_tracks)
     label = cluster_tracks(
         tracks,
-        width=video.width,
-        height=video.height,
+        width=float(video.width),
+        height=float(video.height),
         options=ClusteringOptions(),
         n_groups=None if config.objects is None else config.objects + 1,
         rng=rng,
