@@ -6,7 +6,6 @@ from pathlib import Path
 from osn_cli import outcomes
 from osn_cli.session import Session
 
-DEMO_STEPS = 800
 DEMO_STAGES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample", "render", "export")
 
 
