@@ -23,7 +23,7 @@ def run(session: Session, folder: Path, seed: int) -> None:
     choices = {
         "train": {"steps": DEMO_STEPS},
         "sample": {"n": 1000},
-        "render": {"samples": "diverse:3", "width_px": 160, "frame_step": 2},
+        "render": {"samples": "diverse:2", "width_px": 160, "frame_step": 3},
     }
     _, places = session.execute(DEMO_STAGES, source=video, choices=choices)
     outcomes.show(session.console, places, "segment", "sfm", "train", "sample")
