@@ -140,6 +140,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.FAST: {
         "max_side_px": 192,
         "steps": 700,
+        # At this size images say less about the poses than the tracks did.
+        "pose_rate": 0.0,
         "n_bins": 64,
         "n_samples": 16,
         "resolution_final": 128,
