@@ -69,9 +69,11 @@ class KnownScene:
     zone: Zone
     network: ScaleNetwork
     evidence: OcclusionEvidence
+    maps: AloneMaps
 
     def alone_maps(self, *, width: int, frames: object) -> AloneMaps:
-        raise NotImplementedError("the evidence is there")
+        """The known maps, whatever size is asked for."""
+        return self.maps
 
 
 def true_maps(truth: GroundTruth, depth_noise: float, seed: int = 0) -> AloneMaps:
@@ -100,7 +102,8 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
     """Learn the scales from the true geometry, as a round of training does from the fields."""
     limits = np.tile([-ASSUMED_LIMIT, ASSUMED_LIMIT], (truth.n_objects, 1))
     limits[0] = 0
-    evidence = evidence_from_maps(true_maps(truth, depth_noise), full_width=truth.width)
+    maps = true_maps(truth, depth_noise)
+    evidence = evidence_from_maps(maps, full_width=truth.width)
     generator = np.random.default_rng(0)
     validity = assess(order_tests(evidence), limits, generator)
     candidates = draw_candidates(validity.zone, limits, 4096, generator)
@@ -108,7 +111,8 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
     network.fit(candidates, validity.valid(candidates), seed=0)
     ids = tuple(range(truth.n_objects))
     registered = np.ones((truth.n_objects, truth.n_frames), bool)
-    return KnownScene(truth.width, ids, tuple(f"object {k}" for k in ids), registered, limits, validity.zone, network, evidence)
+    names = tuple(f"object {k}" for k in ids)
+    return KnownScene(truth.width, ids, names, registered, limits, validity.zone, network, evidence, maps)
 
 
 def true_log_scale(scene, truth: GroundTruth) -> Float[np.ndarray, "K"]:
