@@ -146,9 +146,15 @@ def export(
 def evaluate(
     session: Session,
     truth: Annotated[Path | None, typer.Option("--truth", help="Folder of ground truth (gt.npz, or a known layout).")] = None,
+    truths: Annotated[
+        int | None, typer.Option("--truths", help="Also compare with this many other scenes that film the same (synthetic).")
+    ] = None,
+    views: Annotated[int | None, typer.Option("--views", help="Held-out views to compare.")] = None,
+    meshes: Annotated[bool | None, typer.Option("--meshes/--no-meshes", help="Compare meshes, too.")] = None,
 ) -> None:
     """Compare the scenes with ground truth."""
-    _, places = session.execute(["evaluate"], choices={"evaluate": {"truth": truth}})
+    choices = {"truth": truth, "truths": truths, "n_views": views, "meshes": meshes}
+    _, places = session.execute(["evaluate"], choices={"evaluate": choices})
     outcomes.show(session.console, places, "evaluate")
 
 

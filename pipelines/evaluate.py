@@ -1,7 +1,8 @@
 """The `evaluate` stage: how good the scenes are, measured against ground truth (DESIGN section 8).
 
 Tables as lists of rows, ready for JSON: novel views (best of N samples, and the baselines on the same views), the learned
-set of scales against the true one, per-object poses and coverage. Writes `eval.json`; figures that are not defined are null.
+set of scales against the true one, per-object poses, coverage and meshes, and on request the mean over many true scenes.
+Writes `eval.json`, where figures that are not defined are null, and plots of it.
 """
 
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from pipelines.artifacts import Labels, Samples, Sfm, write_json
+from pipelines.artifacts import Labels, Samples, Sfm, Video, write_json
 from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.meshing.surfaces import MeshConfig
 from pipelines.scenery import SceneLike
 from pipelines.stage import StageConfig, StageContext
 
@@ -53,6 +55,13 @@ class EvaluateConfig(StageConfig):
     """Folder with one depth map per filmed frame (%06d.npy, any unit) of a monocular depth network, for its baseline."""
     covisible: bool = False
     """Judge only pixels that enough filmed frames show (DyCheck's rule, by optical flow; slow)."""
+    truths: int = Field(default=0, ge=0)
+    """Multi-truth protocol: how many other scenes that film the same video are compared with (synthetic truth only)."""
+    meshes: bool = True
+    """Also compare meshes with the surface that the camera saw."""
+    mesh_tolerance: float = Field(default=0.02, gt=0)
+    """Distance within which mesh and truth agree, as a share of the object's size."""
+    meshing: MeshConfig = MeshConfig()
     combinations: int = Field(default=4000, ge=1)
     """Scale combinations on which learned and true valid set are compared."""
     agreement: float = Field(default=0.995, gt=0, le=1)
@@ -71,13 +80,21 @@ def evaluate(
     labels: Labels,
     truth: GroundTruth,
     context: StageContext,
+    video: Video | None = None,
 ) -> dict[str, Any]:
-    """Compare and write `eval.json`; the same content is returned.
+    """Compare; write `eval.json` and plots. The content of `eval.json` is returned.
 
+    video: the working frames, of which meshes are made; None: meshes are not compared.
     Raises InputError: the truth is of another video (its number of frames or its shape differs).
     """
+    from pipelines.evaluation import plots
     from pipelines.evaluation.report import compare
 
-    tables = compare(config, scene=scene, samples=samples, sfm=sfm, labels=labels, truth=truth, progress=context.progress)
+    tables, comparison = compare(
+        config, scene=scene, samples=samples, sfm=sfm, labels=labels, truth=truth, video=video, context=context
+    )
     write_json(context.out / "eval.json", tables)
+    plots.write(context.out, tables)
+    if comparison:
+        plots.write_pictures(context.out / "novel_views.png", comparison)
     return tables

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -158,8 +158,11 @@ def _export(inputs: Inputs, context: StageContext) -> object:
 def _evaluate(inputs: Inputs, context: StageContext) -> object:
     from pipelines.evaluate import evaluate
 
+    # Meshes are those of the export: what is there is reused.
+    context = replace(context, items=inputs.workspace.items("export"))
     return evaluate(
         inputs.config.evaluate,
+        video=inputs.video,
         scene=inputs.scene,
         samples=inputs.samples,
         sfm=inputs.sfm,
@@ -213,7 +216,7 @@ STAGES: dict[str, Stage] = {
             "evaluate",
             _evaluate,
             lambda c: c.evaluate,
-            lambda c: ("segment", "sfm", "train", "sample"),
+            lambda c: ("frames", "segment", "sfm", "train", "sample"),
             lambda c: {"evaluate.truth": _truth_folder(c), "evaluate.depth_prior": c.evaluate.depth_prior},
         ),
     )

@@ -5,8 +5,9 @@ combination is a truth of its own, with its own held-out views. A method that gi
 best; samples should hold something near each. For every truth the best of N is taken, and mean and deviation are reported.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +17,8 @@ from pipelines.evaluation import protocol, valid_set, views
 from pipelines.evaluation.alignment import Alignment
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.views import TrueView
-from pipelines.scenery import SceneLike
+from pipelines.progress import Progress, Silent
+from pipelines.scenery import SceneLike, ViewLike
 
 _DRAWS = 20_000
 Rescaled = Callable[[TrueView, Float[np.ndarray, "K"]], TrueView]
@@ -42,32 +44,48 @@ def true_combinations(truth: GroundTruth, n: int, generator: np.random.Generator
 def multi_truth(
     scene: SceneLike,
     alignment: Alignment,
-    log_scale: Float[np.ndarray, "n K"],
-    true_views: list[TrueView],
+    solutions: Mapping[str, Float[np.ndarray, "_ K"]],
+    views_at: tuple[list[TrueView], list[TrueView]],
     combinations: Float[np.ndarray, "m L"],
     rescaled: Rescaled,
     *,
     n_candidates: int = 5,
-) -> dict[str, dict[str, float]]:
-    """Best of the given samples against each true scene: mean and deviation of every measure over the scenes.
+    progress: Progress | None = None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Best of each solution's samples against each true scene: mean and deviation of every measure over the scenes.
 
-    log_scale: the samples, in the scene's units. combinations: true scenes, by the truth's labels (`true_combinations`).
+    solutions: by name, log scales in the scene's units; one combination where a method knows only one.
+    views_at: held-out views at full size, and the same ones at the size at which the candidates are compared.
+    combinations: true scenes, by the truth's labels (`true_combinations`).
     """
-    rows = []
-    for combination in combinations:
-        target = alignment.true_log_scale.copy()
-        target[list(alignment.columns)] += combination[list(alignment.true_labels)]
-        distance = protocol.scale_distance(log_scale, target)
-        order = np.argsort(distance, kind="stable")[:n_candidates]
-        truths = [rescaled(view, np.exp(combination)) for view in true_views]
-        scored = [_score(scene, alignment, truths, np.exp(log_scale[i])) for i in order]
-        best = int(np.argmax([score["psnr_db"] for score in scored]))
-        rows.append(scored[best] | {"log_distance": float(distance[order[best]])})
-    return protocol.mean_and_deviation(rows)
+    full, small = views_at
+
+    @cache
+    def rendered(name: str, sample: int, at_full_size: bool) -> list[ViewLike]:
+        """The cameras are the same for all truths, so each image is made once."""
+        scale = np.exp(solutions[name][sample])
+        return [views.render_like(scene, alignment, view, scale) for view in (full if at_full_size else small)]
+
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in solutions}
+    with (progress or Silent()).task("true scenes", len(combinations)) as advance:
+        for combination in combinations:
+            target = alignment.true_log_scale.copy()
+            target[list(alignment.columns)] += combination[list(alignment.true_labels)]
+            true_full, true_small = ([rescaled(view, np.exp(combination)) for view in size] for size in (full, small))
+            for name, log_scale in solutions.items():
+                distance = protocol.scale_distance(log_scale, target)
+                candidates = np.argsort(distance, kind="stable")[:n_candidates].tolist()
+                best = candidates[0]
+                if len(candidates) > 1:
+                    screened = [_score(alignment, rendered(name, i, False), true_small)["psnr_db"] for i in candidates]
+                    best = candidates[int(np.argmax(screened))]
+                score = _score(alignment, rendered(name, best, True), true_full)
+                rows[name].append(score | {"log_distance": float(distance[best])})
+            advance(1)
+    return {name: protocol.mean_and_deviation(scores) for name, scores in rows.items()}
 
 
-def _score(scene: SceneLike, alignment: Alignment, truths: list[TrueView], scale: Float[np.ndarray, "K"]) -> dict[str, float]:
-    rendered = [views.render_like(scene, alignment, view, scale) for view in truths]
+def _score(alignment: Alignment, rendered: list[ViewLike], truths: list[TrueView]) -> dict[str, float]:
     return views.summarised([views.compare_view(r, t, alignment.true_of) for r, t in zip(rendered, truths, strict=True)])
 
 
@@ -87,3 +105,14 @@ def rescaled_by(oracle: SceneLike) -> Rescaled:
         return replace(view, rgb=seen.rgb, depth=seen.depth, label=seen.label)
 
     return rescaled
+
+
+def rescaled_truth(truth: GroundTruth) -> Rescaled:
+    """The same from a synthetic scene's folder alone.
+
+    Raises InputError where the folder does not say how its scene is made: the truth's images show one scene only.
+    """
+    from pipelines.synthetic import load_world
+    from pipelines.synthetic.oracle import OracleScene
+
+    return rescaled_by(OracleScene(load_world(truth.folder), np.ones(truth.n_objects)))

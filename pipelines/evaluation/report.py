@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.artifacts import Labels, Samples, Sfm, SfmStatus
-from pipelines.errors import MissingDependencyError, OsnError, ReconstructionError
+from pipelines.artifacts import Labels, Samples, Sfm, SfmStatus, Video
+from pipelines.errors import InputError, MissingDependencyError, OsnError, ReconstructionError
 from pipelines.evaluate import EvaluateConfig, EvaluatedScene
-from pipelines.evaluation import baselines, covisibility, perceptual, protocol, valid_set, views
+from pipelines.evaluation import baselines, covisibility, multi_truth, perceptual, protocol, valid_set, views
 from pipelines.evaluation.alignment import Alignment, align
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.views import Perceptual, TrueView
+from pipelines.meshing.accuracy import mesh_accuracy, object_size, seen_surface
+from pipelines.meshing.surfaces import scene_meshes
 from pipelines.progress import Progress
 from pipelines.scene.evidence import AloneMaps
+from pipelines.scenery import ViewLike
+from pipelines.stage import StageContext
 
 _ACCEPTED_SCORE = 0.5
+_MIN_SURFACE_POINTS = 50
+"""An object of which the truth shows less has no surface to speak of."""
 _MAPS_WIDTH_PX, _MAPS_FRAMES = 128, 12
 """Size of the objects' own depth maps that two of the baselines need."""
 
@@ -31,9 +37,11 @@ def compare(
     sfm: Sfm,
     labels: Labels,
     truth: GroundTruth,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Tables: `novel_views`, `valid_set`, `objects`, `notes` (what could not be measured, and why). NaN becomes None.
+    video: Video | None,
+    context: StageContext,
+) -> tuple[dict[str, Any], list[tuple[TrueView, ViewLike]]]:
+    """Tables, NaN being None: `novel_views`, `candidates`, `multi_truth`, `valid_set`, `objects`, `meshes`, and `notes` (what
+    could not be measured, and why). And the best sample's views beside the true ones.
 
     Raises InputError: the truth is of another video.
     """
@@ -43,13 +51,19 @@ def compare(
         _refuse_assumed_world(sfm)
         alignment = align(scene.object_ids, scene.cam_from_obj, scene.registered, labels, truth)
     except ReconstructionError as error:
-        return tables | {"objects": coverage(scene, sfm), "notes": [{"note": str(error)}]}
+        return tables | {"objects": coverage(scene, sfm), "notes": [{"note": str(error)}]}, []
     tables["objects"] = coverage(scene, sfm, alignment)
     if missing := sorted(set(range(truth.n_objects)) - set(alignment.true_labels)):
         notes.append(f"no counterpart in the scene for the true objects {missing}: they count as errors in every view")
-    tables["novel_views"] = _noted(notes, lambda: novel_views(config, scene, samples, alignment, truth, progress, notes))
+    compared = _Comparison(config, scene, samples, alignment, truth, context.progress, notes)
+    tables["novel_views"] = _noted(notes, compared.novel_views)
+    tables["candidates"] = compared.candidates
+    if config.truths:
+        tables["multi_truth"] = _noted(notes, compared.multi_truth)
     tables["valid_set"] = _noted(notes, lambda: valid_set_scores(config, scene, alignment, truth))
-    return _without_nan(tables | {"notes": [{"note": note} for note in notes]})
+    if config.meshes and video is not None:
+        tables["meshes"] = _noted(notes, lambda: mesh_scores(config, scene, labels, video, alignment, truth, context))
+    return _without_nan(tables | {"notes": [{"note": note} for note in notes]}), compared.best_views
 
 
 def _refuse_assumed_world(sfm: Sfm) -> None:
@@ -90,67 +104,100 @@ def coverage(scene: EvaluatedScene, sfm: Sfm, alignment: Alignment | None = None
     return rows
 
 
-def novel_views(
-    config: EvaluateConfig,
-    scene: EvaluatedScene,
-    samples: Samples,
-    alignment: Alignment,
-    truth: GroundTruth,
-    progress: Progress,
-    notes: list[str],
-) -> list[dict[str, Any]]:
-    """Held-out views: the best of N samples, then the baselines."""
-    usable = scene.registered[0]
-    full = views.true_views(truth, config.n_views, config.width_px, usable)
-    if not full:
-        notes.append("the truth has no held-out view at a frame with a camera pose")
-        return []
-    if config.covisible:
-        full = _with_covisibility(full, truth)
-    metric = _perceptual(notes)
-    distance = protocol.scale_distance(samples.log_scale, alignment.true_log_scale)
-    generator = np.random.default_rng(config.seed)
-    chosen = protocol.candidates(distance, config.closest, config.lucky, config.lucky_of, generator)
-    small = views.true_views(truth, config.n_views, min(config.screening_width_px, truth.width), usable)
-    combinations: list[tuple[str, Float[np.ndarray, K], float]] = []
-    with progress.task("compare", len(chosen) * len(small)) as advance:
-        quality = [_mean_psnr(scene, alignment, small, samples.scale[i], advance) for i in chosen]
-    if len(chosen):
-        best = chosen[int(np.argmax(quality))]
-        combinations.append((f"best of {len(samples.log_scale)}", samples.log_scale[best], float(distance[best])))
-    if config.baselines:
-        combinations += _baselines(config, scene, alignment, notes)
-    rows = []
-    with progress.task("novel views", len(combinations) * len(full)) as advance:
-        for name, log_scale, off in combinations:
-            scores = []
-            for view in full:
-                rendered = views.render_like(scene, alignment, view, np.exp(log_scale))
-                scores.append(views.compare_view(rendered, view, alignment.true_of, metric))
+class _Comparison:
+    """Rendered views of one scene against the truth."""
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        scene: EvaluatedScene,
+        samples: Samples,
+        alignment: Alignment,
+        truth: GroundTruth,
+        progress: Progress,
+        notes: list[str],
+    ) -> None:
+        self.config, self.scene, self.samples, self.alignment = config, scene, samples, alignment
+        self.truth, self.progress, self.notes = truth, progress, notes
+        usable = scene.registered[0]
+        self.full = views.true_views(truth, config.n_views, config.width_px, usable)
+        self.small = views.true_views(truth, config.n_views, min(config.screening_width_px, truth.width), usable)
+        self.baselines = _baselines(config, scene, notes) if config.baselines and self.full else {}
+        self.candidates: list[dict[str, Any]] = []
+        """The samples that were rendered to find the best, at the screening width."""
+        self.best_views: list[tuple[TrueView, ViewLike]] = []
+
+    def novel_views(self) -> list[dict[str, Any]]:
+        """Held-out views: the best of N samples, then the baselines."""
+        if not self.full:
+            self.notes.append("the truth has no held-out view at a frame with a camera pose")
+            return []
+        judged = _with_covisibility(self.full, self.truth) if self.config.covisible else self.full
+        solutions = self._best_sample() | self.baselines
+        metric = _perceptual(self.notes)
+        rows = []
+        with self.progress.task("novel views", len(solutions) * len(judged)) as advance:
+            for name, log_scale in solutions.items():
+                rendered = []
+                for view in judged:
+                    rendered.append(views.render_like(self.scene, self.alignment, view, np.exp(log_scale)))
+                    advance(1)
+                pairs = list(zip(judged, rendered, strict=True))
+                if not self.best_views:
+                    self.best_views = pairs
+                scores = [views.compare_view(r, view, self.alignment.true_of, metric) for view, r in pairs]
+                off = protocol.scale_distance(log_scale[None], self.alignment.true_log_scale)[0]
+                rows.append({"scales": name, **views.summarised(scores), "log_distance": float(off), "views": len(judged)})
+        return rows
+
+    def _best_sample(self) -> dict[str, Float[np.ndarray, "K"]]:
+        """By PSNR at the screening width, among those that the protocol renders. Empty without samples."""
+        config, log_scale = self.config, self.samples.log_scale
+        distance = protocol.scale_distance(log_scale, self.alignment.true_log_scale)
+        generator = np.random.default_rng(config.seed)
+        chosen = protocol.candidates(distance, config.closest, config.lucky, config.lucky_of, generator)
+        with self.progress.task("compare", len(chosen)) as advance:
+            for i in chosen.tolist():
+                psnr_db = self._mean_psnr(self.samples.scale[i])
+                self.candidates.append({"sample": i, "log_distance": float(distance[i]), "psnr_db": psnr_db})
                 advance(1)
-            rows.append({"scales": name, **views.summarised(scores), "log_distance": off, "views": len(full)})
-    return rows
+        if not self.candidates:
+            return {}
+        best = max(self.candidates, key=lambda row: row["psnr_db"])["sample"]
+        return {f"best of {len(log_scale)}": log_scale[best]}
+
+    def _mean_psnr(self, scale: Float[np.ndarray, "K"]) -> float:
+        pairs = [(views.render_like(self.scene, self.alignment, view, scale), view) for view in self.small]
+        return views.summarised([views.compare_view(r, view, self.alignment.true_of) for r, view in pairs])["psnr_db"]
+
+    def multi_truth(self) -> list[dict[str, Any]]:
+        """Mean and deviation over other true scenes of the best of N samples, and of each single solution.
+
+        Raises InputError, ReconstructionError: such scenes cannot be rendered, or there are too few.
+        """
+        generator = np.random.default_rng(self.config.seed)
+        combinations = multi_truth.true_combinations(self.truth, self.config.truths, generator)
+        samples = {f"best of {len(self.samples.log_scale)}": self.samples.log_scale} if len(self.samples.log_scale) else {}
+        found = multi_truth.multi_truth(
+            self.scene,
+            self.alignment,
+            samples | {name: log_scale[None] for name, log_scale in self.baselines.items()},
+            (self.full, self.small),
+            combinations,
+            multi_truth.rescaled_truth(self.truth),
+            n_candidates=self.config.closest,
+            progress=self.progress,
+        )
+        return [
+            {"scales": name, "measure": measure, "mean": figures["mean"], "deviation": figures["deviation"], "truths": n}
+            for name, measures in found.items()
+            for measure, figures in measures.items()
+            if (n := int(figures["n"]))
+        ]
 
 
-def _mean_psnr(
-    scene: EvaluatedScene,
-    alignment: Alignment,
-    small: Sequence[TrueView],
-    scale: Float[np.ndarray, "K"],
-    advance: Callable[[int], None],
-) -> float:
-    scores = []
-    for view in small:
-        rendered = views.render_like(scene, alignment, view, scale)
-        scores.append(views.compare_view(rendered, view, alignment.true_of))
-        advance(1)
-    return views.summarised(scores)["psnr_db"]
-
-
-def _baselines(
-    config: EvaluateConfig, scene: EvaluatedScene, alignment: Alignment, notes: list[str]
-) -> list[tuple[str, Float[np.ndarray, "K"], float]]:
-    """Name, log scales, and distance to the true ones of each single solution that can be had."""
+def _baselines(config: EvaluateConfig, scene: EvaluatedScene, notes: list[str]) -> dict[str, Float[np.ndarray, "K"]]:
+    """Log scales of each single solution that can be had."""
     maps = _maps(scene)
     makers: dict[str, Callable[[], Float[np.ndarray, K]]] = {"ones": lambda: baselines.ones(maps)}
     zone = scene.zone
@@ -160,15 +207,12 @@ def _baselines(
     folder = config.depth_prior
     if folder is not None:
         makers["depth prior"] = lambda: baselines.depth_prior(maps, baselines.read_depth_prior(Path(folder), maps))
-    found = []
+    found = {}
     for name, make in makers.items():
         try:
-            log_scale = make()
+            found[name] = make()
         except OsnError as error:
             notes.append(f"baseline {name}: {error}")
-            continue
-        off = protocol.scale_distance(log_scale[None], alignment.true_log_scale)[0]
-        found.append((name, log_scale, float(off)))
     return found
 
 
@@ -241,6 +285,36 @@ def valid_set_scores(
             threshold=config.agreement,
         )
         rows.append({"set": name, **asdict(score), "objects": len(columns)})
+    return rows
+
+
+def mesh_scores(
+    config: EvaluateConfig,
+    scene: EvaluatedScene,
+    labels: Labels,
+    video: Video,
+    alignment: Alignment,
+    truth: GroundTruth,
+    context: StageContext,
+) -> list[dict[str, Any]]:
+    """F-score of each object's mesh against the surface that the filming camera saw, after the similarity of their motions.
+
+    Raises InputError where the truth has no depth maps or no label maps.
+    """
+    if truth.depth_train is None or truth.segm_train is None:
+        raise InputError(
+            f"{truth.folder} has no depth or no label maps of the filmed frames: no surface to compare meshes with"
+        )
+    meshes = scene_meshes(config.meshing, scene=scene, labels=labels, video=video, context=context)
+    rows = []
+    for column, true_label, pose in zip(alignment.columns, alignment.true_labels, alignment.poses, strict=True):
+        points = seen_surface(truth, true_label)
+        row: dict[str, Any] = {"object": scene.object_ids[column], "faces": len(meshes[column].faces)}
+        if len(points) >= _MIN_SURFACE_POINTS:
+            tolerance = config.mesh_tolerance * object_size(points)
+            found = mesh_accuracy(meshes[column], points, true_from_mesh=pose.true_from_est, tolerance=tolerance)
+            row |= {"f_score": found.f_score, "precision": found.precision, "recall": found.recall, "tolerance": tolerance}
+        rows.append(row)
     return rows
 
 

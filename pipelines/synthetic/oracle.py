@@ -16,7 +16,7 @@ from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus
 from pipelines.scene.evidence import AloneMaps
 from pipelines.scene.zone import Zone
 from pipelines.synthetic.bodies import Actors, Camera, nearest_label, render_rgb
-from pipelines.synthetic.scene import SyntheticScene
+from pipelines.synthetic.scene import World
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class OracleView:
 class OracleScene:
     """unit: true length of each object's own unit. The true scale of object k is then unit[k] / unit[0]."""
 
-    truth: SyntheticScene
+    truth: World
     unit: Float[np.ndarray, "K"]
     zone: Zone | None = None
     network: None = None
@@ -124,17 +124,20 @@ class OracleScene:
         actors = self.truth.actors(t, scale * self.unit[0] / self.unit)
         return _rendered(actors, Camera(intrinsics, width, height, in_true_units), float(1 / self.unit[0]))
 
-    def alone_maps(self, *, width: int, frames: Sequence[int]) -> AloneMaps:
+    def alone_maps(self, *, width: int, frames: Sequence[int], rays_of: Bool[np.ndarray, "F K h w"] | None = None) -> AloneMaps:
         """See `pipelines.scene.scene.Scene.alone_maps`."""
         height = max(1, round(self.height * width / self.width))
         intrinsics = geometry.scaled_intrinsics(self.intrinsics, width / self.width, height / self.height)
         chosen = np.asarray(frames, int)
         cameras = [Camera(intrinsics, width, height, self.truth.cam_from_world_train[t]) for t in chosen]
         alone = np.stack([self.truth.actors(t).depth_alone(c) for t, c in zip(chosen.tolist(), cameras, strict=True)])
+        column = alone.argmin(1).astype(np.uint8)
+        if rays_of is not None:
+            alone = np.where(rays_of, alone, np.inf)
         return AloneMaps(
             depth=(alone / self.unit[:, None, None]).astype(np.float32),
             opacity=np.isfinite(alone).astype(np.float32),
-            column=alone.argmin(1).astype(np.uint8),
+            column=column,
             frames=chosen,
             intrinsics=intrinsics,
             cam_from_obj=self.cam_from_obj[:, chosen],
@@ -158,7 +161,9 @@ class OracleScene:
         )
 
     def labels(self) -> Labels:
-        return Labels(self.truth.segm_train, self.truth.names)
+        cameras = [self.truth.camera(cam_from_world) for cam_from_world in self.truth.cam_from_world_train]
+        maps = [nearest_label(self.truth.actors(t).depth_alone(camera)) for t, camera in enumerate(cameras)]
+        return Labels(np.stack(maps), self.truth.names)
 
 
 def _rendered(actors: Actors, camera: Camera, depth_unit: float) -> OracleView:

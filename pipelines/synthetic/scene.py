@@ -1,10 +1,13 @@
 """Making a synthetic scene, and writing it in the layout of `pipelines.evaluation.ground_truth`.
 
+A folder that was written holds `scene.json`, too, from which the same bodies are made again: so other scenes that film the
+same video can be rendered later (`pipelines.evaluation.multi_truth`).
+
 Symbols: T frames, K bodies including the surroundings (0), H x W pixels. World: z up; each mover has its own frame
 (`world_from_object`); the surroundings' frame is the world. Depth is z-depth, 0 = nothing hit in the arrays given out.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,10 @@ import trimesh
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from pipelines import geometry
+from pipelines.errors import InputError
 from pipelines.evaluation.ground_truth import GroundTruth, numbered_images
 from pipelines.formats import palette_png
+from pipelines.json_files import read_json, write_json
 from pipelines.synthetic.bodies import Actors, Camera, Light, nearest_label, render_rgb
 from pipelines.synthetic.casting import Cast, cast_movers, frame_times, mover_bodies
 from pipelines.synthetic.motion import CameraPath
@@ -27,25 +32,29 @@ _SEEN_TOLERANCE = 0.004
 """A surface point is seen in another frame where the ray to it first hits within this share of its depth."""
 
 
+SPEC_FILE = "scene.json"
+"""The `SceneSpec` that a folder's scene was made from."""
+
+
 @dataclass(frozen=True)
-class SyntheticScene:
-    """Images and their exact truth, in memory."""
+class World:
+    """Bodies, their motion, light and cameras: all that is needed to render a scene, and no picture of it yet."""
 
     spec: SceneSpec
-    names: tuple[str, ...]
     intrinsics: Float[np.ndarray, "3 3"]
-    cam_from_world_train: Float[np.ndarray, "T 4 4"]
-    cam_from_world_test: Float[np.ndarray, "T 4 4"]
-    world_from_object: Float[np.ndarray, "T K 4 4"]
-    images_train: UInt8[np.ndarray, "T H W 3"]
-    images_test: UInt8[np.ndarray, "T H W 3"]
-    depth_train: Float32[np.ndarray, "T H W"]
-    depth_test: Float32[np.ndarray, "T H W"]
-    segm_train: UInt8[np.ndarray, "T H W"]
-    segm_test: UInt8[np.ndarray, "T H W"]
-    depth_alone: Float32[np.ndarray, "T K H W"]
+    path: CameraPath
     cast: Cast
     light: Light
+    cam_from_world_train: Float[np.ndarray, "T 4 4"]
+    cam_from_world_test: Float[np.ndarray, "T 4 4"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.cast.names
+
+    @property
+    def world_from_object(self) -> Float[np.ndarray, "T K 4 4"]:
+        return self.cast.world_from_body
 
     @property
     def meshes(self) -> tuple[trimesh.Trimesh, ...]:
@@ -59,6 +68,19 @@ class SyntheticScene:
 
     def camera(self, cam_from_world: Float[np.ndarray, "4 4"]) -> Camera:
         return Camera(self.intrinsics, self.spec.width, self.spec.height, cam_from_world)
+
+
+@dataclass(frozen=True)
+class SyntheticScene(World):
+    """Images and their exact truth, in memory."""
+
+    images_train: UInt8[np.ndarray, "T H W 3"]
+    images_test: UInt8[np.ndarray, "T H W 3"]
+    depth_train: Float32[np.ndarray, "T H W"]
+    depth_test: Float32[np.ndarray, "T H W"]
+    segm_train: UInt8[np.ndarray, "T H W"]
+    segm_test: UInt8[np.ndarray, "T H W"]
+    depth_alone: Float32[np.ndarray, "T K H W"]
 
     def ground_truth(self, folder: Path) -> GroundTruth:
         """The truth as evaluation reads it; `folder` is where the images are or will be written."""
@@ -105,11 +127,12 @@ class SyntheticScene:
         return nearest > points_cam[:, 2] * (1 - _SEEN_TOLERANCE)
 
     def write(self, folder: Path, flow: bool = False) -> GroundTruth:
-        """video.mp4, images_train/, images_test/, gt.npz, masks/%06d.png, meshes/, and flow/%06d_%06d.npz on request."""
+        """The folder that docs/formats.md describes; flow/%06d_%06d.npz on request."""
         for name in ("images_train", "images_test", "masks", "meshes"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         truth = self.ground_truth(folder)
         truth.save(folder)
+        write_json(folder / SPEC_FILE, asdict(self.spec))
         for t in range(self.spec.n_frames):
             write_rgb(truth.images_train[t], self.images_train[t])
             write_rgb(truth.images_test[t], self.images_test[t])
@@ -132,6 +155,41 @@ class SyntheticScene:
 def make_scene(spec: SceneSpec) -> SyntheticScene:
     """Draw, check and render a scene. Raises UsageError where the seed leaves no room for the movers."""
     rng = np.random.default_rng(spec.seed)
+    return _Renderer(_draw_world(spec, rng)).render(rng)
+
+
+def make_world(spec: SceneSpec) -> World:
+    """What `make_scene` renders, without the images: a small part of its time."""
+    return _draw_world(spec, np.random.default_rng(spec.seed))
+
+
+def load_world(folder: Path) -> World:
+    """Make the world of a written scene again.
+
+    Raises InputError: the folder does not say what it was made from, or this version makes something else of it.
+    """
+    if not (folder / SPEC_FILE).is_file():
+        raise InputError(
+            f"{folder} has no {SPEC_FILE}: scenes that film the same video can only be rendered for a synthetic scene"
+        )
+    try:
+        stored = read_json(folder / SPEC_FILE)
+        surroundings = stored.pop("surroundings")
+        spec = SceneSpec(
+            **stored | {"variant": Variant(stored["variant"])},
+            surroundings=None if surroundings is None else Surroundings(surroundings),
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{folder / SPEC_FILE} does not describe a synthetic scene ({error}): write it again") from None
+    world = make_world(spec)
+    stored_motion = GroundTruth.load(folder).cam_from_obj()
+    motion = (world.cam_from_world_train[:, None] @ world.world_from_object).swapaxes(0, 1)
+    if stored_motion.shape != motion.shape or not np.allclose(stored_motion, motion, atol=1e-6):
+        raise InputError(f"{folder} was made by another version of the program: make the scene again")
+    return world
+
+
+def _draw_world(spec: SceneSpec, rng: np.random.Generator) -> World:
     n_texels = 512 if spec.width > 200 else 256
     resolution = 56 if spec.width > 200 else 36
     kind = spec.surroundings or list(Surroundings)[int(rng.uniform() < 0.35)]
@@ -143,33 +201,33 @@ def make_scene(spec: SceneSpec) -> SyntheticScene:
     cast = cast_movers(spec, rng, intrinsics, path, static, movers, names)
     azimuth = rng.uniform(0.6, 1.1) * rng.choice([-1, 1])
     to_light = np.array([0.7 * np.sin(azimuth), -0.7 * np.cos(azimuth), 0.9])
-    return _Renderer(spec, cast, path, intrinsics, Light(to_light / np.linalg.norm(to_light))).render(rng)
+    time = frame_times(spec.n_frames)
+    return World(
+        spec=spec,
+        intrinsics=intrinsics,
+        path=path,
+        cast=cast,
+        light=Light(to_light / np.linalg.norm(to_light)),
+        cam_from_world_train=path.cam_from_world(time),
+        cam_from_world_test=path.cam_from_world(time, held_out=True),
+    )
 
 
 @dataclass(frozen=True)
 class _Renderer:
-    spec: SceneSpec
-    cast: Cast
-    path: CameraPath
-    intrinsics: Float[np.ndarray, "3 3"]
-    light: Light
+    world: World
 
     def render(self, rng: np.random.Generator) -> SyntheticScene:
-        spec, time = self.spec, frame_times(self.spec.n_frames)
-        actors = [Actors(self.cast.bodies, world_from_body, self.light) for world_from_body in self.cast.world_from_body]
-        train = [self._camera(m) for m in self.path.cam_from_world(time)]
-        test = [self._camera(m) for m in self.path.cam_from_world(time, held_out=True)]
+        world, spec = self.world, self.world.spec
+        actors = [Actors(world.cast.bodies, world_from_body, world.light) for world_from_body in world.world_from_object]
+        train = [world.camera(m) for m in world.cam_from_world_train]
+        test = [world.camera(m) for m in world.cam_from_world_test]
         alone_train = np.stack([a.depth_alone(c) for a, c in zip(actors, train, strict=True)])
         alone_test = np.stack([a.depth_alone(c) for a, c in zip(actors, test, strict=True)])
         images_train = [self._expose(t, actors[t], train[t]) for t in range(spec.n_frames)]
         images_test = [render_rgb([(a, c)]) for a, c in zip(actors, test, strict=True)]
         return SyntheticScene(
-            spec=spec,
-            names=self.cast.names,
-            intrinsics=self.intrinsics,
-            cam_from_world_train=np.stack([c.cam_from_world for c in train]),
-            cam_from_world_test=np.stack([c.cam_from_world for c in test]),
-            world_from_object=self.cast.world_from_body,
+            **{field.name: getattr(world, field.name) for field in fields(world)},
             images_train=_eight_bits(images_train, spec.noise_levels, rng),
             images_test=_eight_bits(images_test, 0.0, rng),
             depth_train=_zero_where_nothing(alone_train.min(1)),
@@ -177,21 +235,17 @@ class _Renderer:
             segm_train=np.stack([nearest_label(alone) for alone in alone_train]),
             segm_test=np.stack([nearest_label(alone) for alone in alone_test]),
             depth_alone=_zero_where_nothing(alone_train),
-            cast=self.cast,
-            light=self.light,
         )
 
-    def _camera(self, cam_from_world: Float[np.ndarray, "4 4"]) -> Camera:
-        return Camera(self.intrinsics, self.spec.width, self.spec.height, cam_from_world)
-
     def _expose(self, t: int, actors: Actors, camera: Camera) -> Float32[np.ndarray, "H W 3"]:
-        if self.spec.variant is not Variant.MOTION_BLUR or self.spec.n_frames < 2:
+        world, spec = self.world, self.world.spec
+        if spec.variant is not Variant.MOTION_BLUR or spec.n_frames < 2:
             return render_rgb([(actors, camera)])
-        frame_duration = 1 / (self.spec.n_frames - 1)
-        centre = frame_times(self.spec.n_frames)[t]
+        frame_duration = 1 / (spec.n_frames - 1)
+        centre = frame_times(spec.n_frames)[t]
         moments = np.clip(centre + frame_duration * np.linspace(-0.5, 0.5, _BLUR_MOMENTS), 0, 1)
-        cameras = [self._camera(m) for m in self.path.cam_from_world(moments)]
-        bodies = [Actors(self.cast.bodies, m, self.light) for m in self.cast.at(moments)]
+        cameras = [world.camera(m) for m in world.path.cam_from_world(moments)]
+        bodies = [Actors(world.cast.bodies, m, world.light) for m in world.cast.at(moments)]
         return render_rgb(list(zip(bodies, cameras, strict=True)))
 
 

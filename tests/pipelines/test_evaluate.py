@@ -1,18 +1,23 @@
 """The evaluation of a perfect scene must be perfect, and every shortcoming must show where it belongs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pipelines.artifacts import Labels, Samples, SfmStatus
+from pipelines.artifacts import Labels, Samples, SfmStatus, Video
 from pipelines.errors import InputError
 from pipelines.evaluate import EvaluateConfig, evaluate
+from pipelines.evaluation import report
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import load_truth
 from pipelines.evaluation.valid_set import is_valid, telling_rays, true_agreement
+from pipelines.meshing.mesh import Mesh
 from pipelines.scene.evidence import evidence_from_maps
 from pipelines.scene.orders import order_tests
 from pipelines.scene.zone import zone_at_share
@@ -85,9 +90,53 @@ def test_best_of_many_beats_the_single_solutions(tables):
     assert best["lpips"] is None or best["lpips"] >= 0
 
 
-def test_the_tables_are_written(case, tmp_path):
-    written = run(case, tmp_path)
+def test_the_tables_are_written_and_drawn(case, tmp_path):
+    written = run(case, tmp_path, QUICK.model_copy(update={"closest": 2}))
     assert json.loads((tmp_path / "eval.json").read_text()) == written
+    drawn = ElementTree.parse(tmp_path / "novel_views.svg").getroot()
+    shown = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"PSNR, dB", "mIoU", "best of 60", f"{written['novel_views'][0]['psnr_db']:.3g}"} <= set(shown)
+    dots = ElementTree.parse(tmp_path / "candidates.svg").getroot().iter("{http://www.w3.org/2000/svg}circle")
+    assert len(list(dots)) == len(written["candidates"]) == 2
+    with Image.open(tmp_path / "novel_views.png") as picture:
+        assert picture.size == (5 * 96, 72)
+    assert not (tmp_path / "multi_truth.svg").exists()
+
+
+def test_many_truths_are_asked_for(case, tmp_path):
+    config = QUICK.model_copy(update={"truths": 3, "baselines": True, "width_px": 48})
+    rows = run(case, tmp_path, config)["multi_truth"]
+    psnr_db = {row["scales"]: row for row in rows if row["measure"] == "psnr_db"}
+    assert set(psnr_db) == {"best of 60", "ones", "zone centre", "contact"}
+    assert psnr_db["best of 60"]["mean"] > max(row["mean"] for name, row in psnr_db.items() if name != "best of 60") - 0.5
+    assert all(row["truths"] == 3 and row["deviation"] > 0 for row in psnr_db.values())
+    drawn = ElementTree.parse(tmp_path / "multi_truth.svg").getroot()
+    assert len([e for e in drawn.iter("{http://www.w3.org/2000/svg}line") if e.get("class") == "whisker"]) >= 4
+
+
+def test_a_truth_that_shows_one_scene_only_is_noted(case, tmp_path):
+    folder = tmp_path / "truth"
+    shutil.copytree(case.truth.folder, folder)
+    (folder / "scene.json").unlink()
+    tables = run(case, tmp_path, QUICK.model_copy(update={"truths": 3}), truth=load_truth(folder))
+    assert tables["multi_truth"] == []
+    assert any("scene.json" in note["note"] for note in tables["notes"])
+
+
+def test_meshes_are_compared_in_true_units(case, tmp_path, monkeypatch):
+    """True surfaces in each object's own unit; only that of object 1 is moved by a tenth of its size."""
+    pairs = zip(case.synthetic.meshes, case.scene.unit, strict=True)
+    meshes = [Mesh.build(np.asarray(mesh.vertices) / unit, np.asarray(mesh.faces)) for mesh, unit in pairs]
+    size = np.linalg.norm(np.ptp(meshes[1].vertices, axis=0))
+    meshes[1] = Mesh.build(meshes[1].vertices + np.array([0.1 * size, 0, 0]), meshes[1].faces)
+    monkeypatch.setattr(report, "scene_meshes", lambda *args, **inputs: meshes)
+    video = Video(tmp_path, 96, 72, 6, 12.0, "film")
+    rows = run(case, tmp_path, video=video)["meshes"]
+    recall = [row["recall"] for row in rows]
+    assert recall[0] > 0.98 and recall[2] > 0.98 and recall[1] < 0.6
+    # What the camera never saw counts against the complete surface.
+    assert rows[2]["precision"] < 0.95
+    assert (tmp_path / "meshes.svg").exists()
 
 
 def test_the_exact_zone_is_nearly_the_true_valid_set(case, tables):

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pipelines.errors import ReconstructionError
+from pipelines.errors import InputError, ReconstructionError
 from pipelines.evaluation import valid_set, views
 from pipelines.evaluation.alignment import align
-from pipelines.evaluation.multi_truth import multi_truth, rescaled_by, true_combinations
+from pipelines.evaluation.multi_truth import multi_truth, rescaled_truth, true_combinations
 from pipelines.synthetic import SceneSpec, make_scene
 from pipelines.synthetic.oracle import OracleScene
 
@@ -30,16 +32,21 @@ def test_other_truths_film_the_same_video(setting):
 
 
 def test_samples_at_the_truths_score_perfectly_and_one_solution_does_not(setting):
-    synthetic, truth, scene, alignment, true_views = setting
+    _, truth, scene, alignment, true_views = setting
     combinations = true_combinations(truth, 3, np.random.default_rng(0))
-    rescaled = rescaled_by(OracleScene(synthetic, np.ones(3)))
     at_truths = alignment.true_log_scale + combinations
-    many = multi_truth(scene, alignment, at_truths, true_views, combinations, rescaled)
-    one = multi_truth(scene, alignment, at_truths[:1], true_views, combinations, rescaled)
+    solutions = {"many": at_truths, "one": at_truths[:1]}
+    found = multi_truth(scene, alignment, solutions, (true_views, true_views), combinations, rescaled_truth(truth))
+    many, one = found["many"], found["one"]
     assert many["psnr_db"]["mean"] > 60 and many["miou"]["mean"] == pytest.approx(1)
     assert many["log_distance"]["mean"] == pytest.approx(0, abs=1e-6)
     assert one["psnr_db"]["mean"] < many["psnr_db"]["mean"] and one["psnr_db"]["deviation"] > 0
-    assert many["psnr_db"]["n"] == 3
+    assert many["psnr_db"]["n"] == one["psnr_db"]["n"] == 3
+
+
+def test_a_truth_that_cannot_be_rendered_again(setting, tmp_path):
+    with pytest.raises(InputError, match="only be rendered for a synthetic scene"):
+        rescaled_truth(replace(setting[1], folder=tmp_path))
 
 
 def test_a_video_without_other_truths(setting, monkeypatch):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines import geometry
-from pipelines.errors import UsageError
+from pipelines.errors import InputError, UsageError
 from pipelines.evaluation.ground_truth import GroundTruth
-from pipelines.synthetic import SceneSpec, SyntheticScene, Variant, make_scene, motion
+from pipelines.synthetic import SceneSpec, SyntheticScene, Variant, load_world, make_scene, motion
+from pipelines.synthetic.scene import SPEC_FILE
 
 SMALL = SceneSpec(seed=1, n_movers=3, n_frames=6, width=128, height=96, candidates=1)
 
@@ -22,6 +23,22 @@ def test_the_same_seed_makes_the_same_scene(scene):
     again = make_scene(SMALL)
     np.testing.assert_array_equal(again.images_train, scene.images_train)
     np.testing.assert_array_equal(again.depth_alone, scene.depth_alone)
+
+
+def test_a_written_scene_is_made_again(scene, tmp_path):
+    scene.write(tmp_path)
+    world = load_world(tmp_path)
+    np.testing.assert_array_equal(world.world_from_object, scene.world_from_object)
+    np.testing.assert_array_equal(world.cam_from_world_test, scene.cam_from_world_test)
+    alone = world.actors(3).depth_alone(world.camera(world.cam_from_world_train[3]))
+    np.testing.assert_array_equal(np.where(np.isfinite(alone), alone, 0).astype(np.float32), scene.depth_alone[3])
+    # Another seed's scene is not this one, whatever scene.json says.
+    (tmp_path / SPEC_FILE).write_text((tmp_path / SPEC_FILE).read_text().replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(InputError, match="another version"):
+        load_world(tmp_path)
+    (tmp_path / SPEC_FILE).write_text('{"seed": 1, "surroundings": null, "variant": "upside-down"}')
+    with pytest.raises(InputError, match="does not describe a synthetic scene"):
+        load_world(tmp_path)
 
 
 def test_what_is_seen_is_the_nearest(scene):
