@@ -1,13 +1,15 @@
 """Speed and memory of training and of compositing, as tables in Markdown.
 
-    python -m benchmarks.training steps WORKSPACE [--preset fast] [--device auto] [--n 60]
+    python -m benchmarks.training steps WORKSPACE [--preset fast] [--device cpu] [--n 60] [--max-side PX] [--json]
     python -m benchmarks.training compositing [--combinations 256]
 
-`steps` reads the frames, labels and reconstruction of a workspace and trains a few steps of each phase; `compositing` needs
-nothing. Times are processor seconds on a CPU (they do not depend on what else runs) and wall seconds on a GPU.
+`steps` reads the frames, labels and reconstruction of a workspace and trains some steps of each phase, with fields of the
+phase's resolution; `compositing` needs nothing. Times are processor seconds on a CPU (they do not depend on what else runs)
+and wall seconds on a GPU.
 """
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.tables import markdown, record
 from pipelines.artifacts import Labels, Sfm, Video
 from pipelines.scene.compositing import RaySamples, composite
 from pipelines.scene.contraction import Box
@@ -33,11 +36,15 @@ def main() -> None:
     steps.add_argument("--preset", default="fast")
     steps.add_argument("--device", default="cpu")
     steps.add_argument("--n", type=int, default=60)
+    steps.add_argument("--max-side", type=int, help="longer side of the images that are learned from; else the preset's")
+    steps.add_argument("--json", action="store_true")
     compositing = commands.add_parser("compositing")
     compositing.add_argument("--combinations", type=int, default=256)
     options = parser.parse_args()
     if options.command == "steps":
-        time_steps(options.workspace, options.preset, options.device, options.n)
+        found = time_steps(options.workspace, options.preset, options.device, options.n, options.max_side)
+        print(json.dumps(found) if options.json else markdown([found]))
+        record("training steps", {"preset": options.preset, **found})
     else:
         time_compositing(options.combinations)
 
@@ -52,35 +59,49 @@ def seconds(work: Callable[[], object]) -> float:
     return clock() - start
 
 
-def time_steps(workspace: Path, preset: str, device: str, n: int) -> None:
-    """Rays and steps per second in the bootstrap and in the alternating phase, one round of the scales, and peak memory."""
-    config = TrainConfig.preset(preset)
+def time_steps(workspace: Path, preset: str, device: str, n: int, max_side_px: int | None = None) -> dict[str, float]:
+    """Steps and rays per second in the bootstrap and in the alternating phase, one round of the scales, and peak memory.
+
+    A third of n steps warms each phase up: Adam, caches, and as much of a scene as makes the scales mean something.
+    """
+    size = {} if max_side_px is None else {"max_side_px": max_side_px}
+    # As many steps as keep the timed ones within their phases, and no files.
+    config = TrainConfig.preset(preset, steps=100 * n, checkpoint_every_steps=10**9, preview_every_steps=0, **size)
     inputs = Video.load(workspace / "frames"), Labels.load(workspace / "segment"), Sfm.load(workspace / "sfm")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         context = StageContext(out, ItemCache(out / "items"), device=device)
+        started = time.perf_counter()
         trainer = Trainer.prepare(config, *inputs, context)
-        print("| phase | steps/s | rays/s | seconds |\n|---|---|---|---|")
-        _print_phase("bootstrap", trainer, n)
-        scales = seconds(lambda: trainer._learn_scales(0))
-        print(f"| one round of the scales | | | {scales:.1f} |")
-        trainer.step = round((config.bootstrap_share + config.alternate_share / 2) * config.steps)
-        _print_phase("alternate", trainer, n)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    on_gpu = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-    print(f"\npeak memory: {peak:.2f} GiB, on the GPU {on_gpu:.2f} GiB; {inputs[0].n_frames} frames, preset {preset}")
+        found = {"prepare_s": time.perf_counter() - started}
+        run_steps(trainer, n)  # coarse fields learn a first shape
+        trainer.step = round(max(config.upsample_at) * config.steps) + 1
+        spent = time_phase(trainer, n)
+        found |= {"bootstrap_ms_per_step": 1000 * spent / n, "bootstrap_rays_per_s": n * config.rays_per_step / spent}
+        trainer.step = trainer.schedule.round_steps[0]
+        found["scales_round_s"] = seconds(lambda: trainer._learn_scales(0))
+        zone = trainer.scene.zone
+        if zone is None or zone.is_empty:
+            raise SystemExit("no combination of scales is valid yet, so compositing cannot be timed: ask for more steps (--n)")
+        trainer.step += 1
+        spent = time_phase(trainer, n)
+        found |= {"alternate_ms_per_step": 1000 * spent / n, "alternate_rays_per_s": n * config.rays_per_step / spent}
+    found["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if torch.cuda.is_available():
+        found["peak_gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return found
 
 
-def _print_phase(name: str, trainer: Trainer, n: int) -> None:
-    def run() -> None:
-        for _ in range(n):
-            trainer._field_step()
-            trainer.step += 1
+def run_steps(trainer: Trainer, n: int) -> None:
+    for _ in range(n):
+        trainer._before_step()
+        trainer._field_step()
+        trainer.step += 1
 
-    trainer._field_step()
-    spent = seconds(run)
-    rays = n * trainer.config.rays_per_step / spent
-    print(f"| {name} | {n / spent:.1f} | {rays:,.0f} | {spent:.1f} |")
+
+def time_phase(trainer: Trainer, n: int) -> float:
+    run_steps(trainer, max(1, n // 3))
+    return seconds(lambda: run_steps(trainer, n))
 
 
 def time_compositing(n_combinations: int, n_rays: int = 1024, n_objects: int = 4, n_samples: int = 24) -> None:
@@ -106,10 +127,17 @@ def time_compositing(n_combinations: int, n_rays: int = 1024, n_objects: int = 4
     kept = samples.compressed(8)
     compressed = seconds(lambda: [composite(kept, part) for part in scales.split(16)])
     separate = n_combinations * (one_query + one)
-    print("| | seconds | share of separate renderings |\n|---|---|---|")
-    print(f"| {n_combinations} separate renderings of {n_rays} rays | {separate:.2f} | 1 |")
-    print(f"| one query, all samples | {one_query + exact:.2f} | {(one_query + exact) / separate:.4f} |")
-    print(f"| one query, 8 samples per object | {one_query + compressed:.2f} | {(one_query + compressed) / separate:.4f} |")
+    rows = [
+        {"way": name, "seconds": spent, "share_of_separate": spent / separate}
+        for name, spent in (
+            (f"{n_combinations} separate renderings of {n_rays} rays", separate),
+            ("one query, all samples", one_query + exact),
+            ("one query, 8 samples per object", one_query + compressed),
+        )
+    ]
+    print(markdown(rows))
+    for row in rows:
+        record("compositing", row)
 
 
 if __name__ == "__main__":
