@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from benchmarks.tables import record
 from pipelines.artifacts import Labels, Samples, Sfm, Video
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
@@ -78,6 +79,8 @@ def report_meshes(
             mesh_accuracy(mesh, points, true_from_mesh=found.true_from_est, tolerance=share * size) for share in (0.01, 0.02)
         ]
         figures = ", ".join(f"F {s.f_score:.3f} (P {s.precision:.3f} R {s.recall:.3f})" for s in scores)
+        f_score = {"f_score_1_percent": scores[0].f_score, "f_score_2_percent": scores[1].f_score}
+        record("exports", {"surface": str(config.objects), "object": str(label), **f_score})
         iou = silhouette_iou(scene, mesh, column, labels) if column else float("nan")
         print(f"  {scene.names[column]:12} {len(mesh.faces):7} faces  at 1 %, 2 %: {figures}  silhouette IoU {iou:.3f}")
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from benchmarks.tables import record
 from pipelines.artifacts import Video
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.flow import FlowConfig, FlowMethod, compute_flow
@@ -95,6 +96,8 @@ def measure(truth: GroundTruth, config: FlowConfig, n_frames: int) -> None:
             print(f"{stride:6d}  {k:6d}  nothing consistent among {len(ok)} px")
             continue
         right = (error[ok] < 1).mean()
+        key = {"method": str(config.method), "stride": str(stride), "object": str(k)}
+        record("flow", {**key, "median_px": float(np.median(error)), "share_right": float(right), "cpu_s": seconds})
         print(f"{stride:6d}  {k:6d}  {np.median(error):9.3f}  {np.quantile(error, 0.9):8.3f}  {ok.mean():11.3f}  {right:11.4f}")
 
 

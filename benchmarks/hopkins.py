@@ -1,6 +1,6 @@
 """Motion segmentation of tracked points: misclassified tracks on Hopkins155 sequences, number of motions given and found.
 
-    python benchmarks/hopkins.py DATA_DIR
+    python -m benchmarks.hopkins DATA_DIR
 
 DATA_DIR holds `*_truth.mat` files with `y` (3, P, F: pixel coordinates, homogeneous), `s` (labels from 1), `width`, `height`.
 Source of the data: Tron & Vidal, "A Benchmark for the Comparison of 3-D Motion Segmentation Algorithms" (CVPR 2007).
@@ -15,6 +15,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.tables import record
 from pipelines.segmentation.clustering import ClusteringOptions, cluster_tracks
 from pipelines.segmentation.grid_tracks import PointTracks
 
@@ -80,6 +81,8 @@ def main() -> None:
         seconds = (time.process_time() - start) / 2
         n_tracks, n_frames = sequence.tracks.visible.shape
         rows.append((given, unknown))
+        errors = {"given_error_percent": 100 * given, "found_error_percent": 100 * unknown}
+        record("hopkins", {"sequence": sequence.name, **errors, "found": n_found, "cpu_s": seconds})
         print(
             f"{sequence.name:24} {n_tracks:6} {n_frames:6} {sequence.n_motions:7} {100 * given:7.2f}% {100 * unknown:7.2f}%"
             f" {n_found:5} {seconds:6.1f}",
@@ -87,6 +90,7 @@ def main() -> None:
         )
     if rows:
         mean = 100 * np.mean(rows, axis=0)
+        record("hopkins", {"sequence": "mean", "given_error_percent": mean[0], "found_error_percent": mean[1]})
         print(f"{'mean':24} {'':6} {'':6} {'':7} {mean[0]:7.2f}% {mean[1]:7.2f}%")
 
 

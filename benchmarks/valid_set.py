@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from benchmarks.tables import record
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
 from pipelines.evaluation.valid_set import (
@@ -171,6 +172,16 @@ def judge(name: str, scene, rays: TellingRays, centre: Float[np.ndarray, "K"], l
         started = time.process_time()
         samples = sample(SampleConfig(n=N_SAMPLES, maps=False), scene=scene, context=context)
         sample_s = time.process_time() - started
+    figures = {
+        "zone_precision": float(members_valid.mean()),
+        "zone_recall": float(scene.zone.contains(valid).mean()),
+        "network_precision": network.precision,
+        "network_recall": float((scene.network.score(valid) >= 0.5).mean()),
+        "invalid_share": float(1 - truly(samples.log_scale).mean()),
+        "learn_s": learn_s,
+        "sample_s": sample_s,
+    }
+    record("valid set", {"scene": name, **figures})
     cells = [
         f"{name:28s} {len(centre)}",
         f"{validity.counter.n_rays:7d} {validity.noise_share:6.2%}",
