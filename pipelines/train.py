@@ -35,7 +35,7 @@ class TrainConfig(StageConfig):
     max_side_px: int = Field(default=384, ge=16)
     """Longer side of the images that are learned from; larger videos are reduced to it."""
 
-    steps: int = Field(default=20_000, ge=1)
+    steps: int = Field(default=6_000, ge=1)
     bootstrap_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the steps in which every object is trained alone."""
     alternate_share: float = Field(default=0.5, ge=0, le=1)
@@ -71,21 +71,25 @@ class TrainConfig(StageConfig):
     box_share: float = Field(default=0.75, gt=0, lt=1)
     """Share of the background's grid (per axis) for its near box; the rest holds everything out to infinity."""
     cache_resolution: int = Field(default=96, ge=8)
+    """Cells per axis in which density is remembered, to place samples; moving objects have `mover_resolution_ratio` of it."""
 
     density_rate: float = Field(default=0.04, gt=0)
     """Learning rate of density grids (TensoRF's factors use `table_rate`)."""
     table_rate: float = Field(default=2e-2, gt=0)
     network_rate: float = Field(default=2e-3, gt=0)
-    pose_rate: float = Field(default=5e-4, ge=0)
-    """Learning rate of the pose corrections, in radians and object distances; 0 keeps the given poses."""
+    pose_rate: float = Field(default=0.0, ge=0)
+    """Learning rate of the pose corrections, in radians and object distances (5e-4 is a good one); 0 keeps the given poses.
+    Only where tracks were poor do images at these sizes say more about poses than the tracks did."""
     final_rate: float = Field(default=0.1, gt=0, le=1)
     """Learning rates at the end over those at the start."""
     refine_poses_from: float = Field(default=0.3, ge=0, le=1)
     """Share of the steps after which poses are refined."""
 
     depth_weight: float = Field(default=0.1, ge=0)
-    guess_weight: float = Field(default=0.03, ge=0)
-    """Bootstrap: weight of the depth interpolated between reconstructed points."""
+    unseen_share: float = Field(default=0.06, ge=0, lt=1)
+    """Rays, as a share of the others, into background that no frame shows, which is given a guessed depth."""
+    guess_weight: float = Field(default=0.1, ge=0)
+    """Weight of the depth interpolated between reconstructed points."""
     depth_error_px: float = Field(default=1.0, gt=0)
     """Reprojection error at which a reconstructed point's depth counts half."""
     segmentation_weight: float = Field(default=0.02, ge=0)
@@ -140,8 +144,6 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.FAST: {
         "max_side_px": 192,
         "steps": 700,
-        # At this size images say less about the poses than the tracks did.
-        "pose_rate": 0.0,
         "n_bins": 64,
         "n_samples": 16,
         "resolution_final": 128,
@@ -168,6 +170,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "n_samples": 64,
         "hidden": 128,
         "cache_resolution": 128,
+        "pose_rate": 5e-4,
     },
 }
 """What each preset changes."""

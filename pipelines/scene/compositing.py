@@ -32,12 +32,11 @@ class RaySamples:
 
     def before(self) -> Float[Tensor, "rays objects samples_and_end"]:
         """Thickness of each object's own samples in front of each of its samples, and in total at the end."""
-        thickness = self.tau.clamp(max=MAX_THICKNESS).cumsum(-1)
-        return torch.nn.functional.pad(thickness, (1, 0))
+        return thickness_before(self.tau)
 
     def own_weights(self) -> Float[Tensor, "rays objects samples"]:
         """Weights of each object rendered alone; no combination can give a sample more."""
-        return opacity_of(self.tau) * torch.exp(-self.before()[..., :-1])
+        return own_weights(self.tau)
 
     def compressed(self, n_kept: int) -> "RaySamples":
         """Each object's `n_kept` samples of largest own weight, in order of depth (for scoring many combinations)."""
@@ -73,6 +72,16 @@ class Composite:
 def opacity_of(tau: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """1 - exp(-tau), accurate for small tau, with finite gradients for any."""
     return -torch.expm1(-tau.clamp(max=MAX_THICKNESS))
+
+
+def thickness_before(tau: Float[Tensor, "*b samples"]) -> Float[Tensor, "*b samples_and_end"]:
+    """Thickness in front of each sample, and in total at the end."""
+    return torch.nn.functional.pad(tau.clamp(max=MAX_THICKNESS).cumsum(-1), (1, 0))
+
+
+def own_weights(tau: Float[Tensor, "*b samples"]) -> Float[Tensor, "*b samples"]:
+    """Weights of one object's samples when nothing else is there."""
+    return opacity_of(tau) * torch.exp(-thickness_before(tau)[..., :-1])
 
 
 def alone(samples: RaySamples) -> Alone:

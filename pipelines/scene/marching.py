@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pipelines.scene.compositing import RaySamples, opacity_of
+from pipelines.scene.compositing import RaySamples, own_weights
 from pipelines.scene.fields import ObjectField
 from pipelines.scene.occupancy import DensityCache
-from pipelines.scene.rays import Rays, proposed_weights, resampled, span, widened
+from pipelines.scene.rays import Rays, proposed_weights, resampled, span, widened, with_expected
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Marched:
     tau: Float[Tensor, "m samples"]
     rgb: Float[Tensor, "m samples 3"]
 
+    def weights(self) -> Float[Tensor, "m samples"]:
+        """Rendering weights of the object by itself."""
+        return own_weights(self.tau)
+
 
 def chosen_rows(mask: Bool[Tensor, "n"]) -> Int[Tensor, "m"]:
     """Indices where the mask holds; on a GPU all of them, because compaction would make the host wait for the device."""
@@ -56,12 +60,14 @@ def march(
     nearest: float,
     settings: Marching,
     with_colour: bool = True,
+    expected: Float[Tensor, "n"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Marched:
     """Samples of one object on those rays that meet it.
 
     wanted: rays on which the object may be; kept: of those, rays that stay even where the cache sees nothing.
-    nearest: no sample is nearer than this z-depth (own unit). With a generator the samples are jittered (training).
+    nearest: no sample is nearer than this z-depth (own unit). expected: z-depth that is sampled whatever the cache proposes,
+    0 for none. With a generator the samples are jittered (training).
     """
     box = field.box
     with torch.no_grad():
@@ -71,7 +77,10 @@ def march(
         rows = chosen_rows(crosses)
         detached, reach = detached[rows], reach[rows]
         shares = torch.linspace(0, 1, settings.n_bins + 1, device=rows.device).expand(len(rows), -1)
-        weights, cached_opacity = proposed_weights(cache, box, detached, reach.depth(shares))
+        bins = reach.depth(shares)
+        weights, cached_opacity = proposed_weights(cache, box, detached, bins)
+        if expected is not None:
+            weights = with_expected(weights, bins, expected[rows])
         meets = (cached_opacity > settings.min_cached_opacity) | kept[rows]
         still = chosen_rows(meets)
         valid = crosses[rows][still] & meets[still]
@@ -99,8 +108,7 @@ def _colours(
     tau: Float[Tensor, "m samples"],
     min_weight: float,
 ) -> Float[Tensor, "m samples 3"]:
-    before = torch.nn.functional.pad(tau.clamp(max=80.0).cumsum(-1), (1, 0))[:, :-1]
-    asked = chosen_rows((opacity_of(tau) * torch.exp(-before) > min_weight).flatten())
+    asked = chosen_rows((own_weights(tau) > min_weight).flatten())
     directions = rays.directions[torch.div(asked, tau.shape[1], rounding_mode="floor")]
     colours = field.colour(points.flatten(0, 1)[asked], directions)
     flat = points.new_zeros((tau.numel(), 3))

@@ -23,7 +23,7 @@ class SceneModel(nn.Module):
         boxes: Sequence[Box],
         sizes: Sequence[FieldSize],
         resolutions: Sequence[int],
-        cache_resolution: int,
+        cache_resolutions: Sequence[int],
         cam_from_obj: Float[Tensor, "objects frames 4 4"],
         nearest: Float[Tensor, "objects"],
     ) -> None:
@@ -31,7 +31,8 @@ class SceneModel(nn.Module):
         made = [make_field(box, size, n) for box, size, n in zip(boxes, sizes, resolutions, strict=True)]
         self.field_list = nn.ModuleList(made)
         # At the start every cell is thin: rays are sampled evenly, and all of them meet the object.
-        self.caches = nn.ModuleList([DensityCache(cache_resolution, 0.1 / box.size) for box in boxes])
+        caches = [DensityCache(n, 0.1 / box.size) for n, box in zip(cache_resolutions, boxes, strict=True)]
+        self.caches = nn.ModuleList(caches)
         self.cameras = Cameras(cam_from_obj, torch.stack([box.centre for box in boxes]))
         self.nearest = [float(depth) for depth in nearest]
 
@@ -57,12 +58,14 @@ class SceneModel(nn.Module):
         settings: Marching,
         nearest: Sequence[float] | None = None,
         with_colour: bool = True,
+        expected: Float[Tensor, "n objects"] | None = None,
         generator: torch.Generator | None = None,
     ) -> RaySamples:
         """Samples of all objects on one batch of rays, each given in every object's own frame.
 
         wanted: objects that can be on the ray; kept: of those, the ones to sample even where their cache is empty.
         nearest: z-depth per object (own unit) before which nothing is sampled; by default that of the filming camera.
+        expected: z-depth (own units) near which an object is sampled in any case; 0 for none.
         """
         limits = self.nearest if nearest is None else nearest
         marched = [
@@ -75,6 +78,7 @@ class SceneModel(nn.Module):
                 nearest=limits[k],
                 settings=settings,
                 with_colour=with_colour,
+                expected=None if expected is None else expected[:, k],
                 generator=generator,
             )
             for k, field in enumerate(self.fields)
@@ -86,6 +90,11 @@ class SceneModel(nn.Module):
             field.upsample(resolution)
 
     @torch.no_grad()
-    def refresh_caches(self, *, n_cells: int, decay: float, generator: torch.Generator) -> None:
+    def rebuild_caches(self, generator: torch.Generator) -> None:
         for k, field in enumerate(self.fields):
-            self.cache(k).refresh(field.box, field.density, n_cells=n_cells, decay=decay, generator=generator)
+            self.cache(k).rebuild(field.box, field.density, generator)
+
+    @torch.no_grad()
+    def refresh_caches(self, *, share: float, decay: float, generator: torch.Generator) -> None:
+        for k, field in enumerate(self.fields):
+            self.cache(k).refresh(field.box, field.density, share=share, decay=decay, generator=generator)

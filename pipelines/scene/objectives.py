@@ -34,7 +34,6 @@ def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, ba
     everywhere = torch.ones_like(batch.coloured)
     terms = {
         "colour": losses.colour_loss(rgb, batch.rgb, batch.coloured),
-        "guess": _depth_of_seen(samples, batch, batch.guess, (batch.guess > 0).to(batch.guess.dtype)),
         "segmentation": losses.opacity_loss(opacity, everywhere),
         "outside": losses.weighted_mean(images.opacity[:, 1:].sum(1), (batch.column == 0).to(opacity.dtype)),
     }
@@ -83,6 +82,7 @@ def _weighted(
     size = torch.tensor([field.box.size for field in model.fields], device=samples.depth.device)
     terms = terms | {
         "depth": _depth_of_seen(samples, batch, batch.depth, batch.depth_weight),
+        "guess": _depth_of_seen(samples, batch, batch.guess, (batch.guess > 0).to(batch.guess.dtype)),
         "distortion": losses.distortion_loss(alone_weights, samples.depth, size.expand(len(batch.column), -1)).mean(),
     }
     if smooth:

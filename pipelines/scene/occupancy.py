@@ -44,16 +44,17 @@ class DensityCache(nn.Module):
         box: Box,
         density: Callable[[Tensor], Tensor],
         *,
-        n_cells: int,
+        share: float,
         decay: float,
         generator: torch.Generator,
     ) -> None:
-        """Let every value fade by `decay`, and look at `n_cells` cells anew, half of them among the occupied ones.
+        """Let every value fade by `decay`, and look at a share of the cells anew, half of them among the occupied ones.
 
         A cell's value never falls below what was just seen in it.
         """
         device = self.density.device
         total = len(self.density)
+        n_cells = round(share * total)
         cells = torch.randint(total, (n_cells - n_cells // 2,), generator=generator, device=device)
         tried = torch.randint(total, (4 * n_cells,), generator=generator, device=device)
         dense = tried[self.density[tried] > self.density.mean()][: n_cells // 2]
@@ -62,6 +63,18 @@ class DensityCache(nn.Module):
         seen = density(box.obj_from_grid(self.centres(cells) + jitter))
         self.density.index_copy_(0, cells, self.density[cells] * decay)
         self.density.scatter_reduce_(0, cells, seen, "amax")
+
+    @torch.no_grad()
+    def rebuild(self, box: Box, density: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
+        """Forget everything and look at every cell, at a random place in each of its octants.
+
+        Cells that were dense early in training otherwise keep drawing samples away from where the surface is now.
+        """
+        octants = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5], device=self.density.device)] * 3)
+        for cells in torch.arange(len(self.density), device=self.density.device).split(CELLS_PER_CHUNK):
+            jitter = torch.rand(len(cells), 8, 3, generator=generator, device=self.density.device) - 0.5
+            g = self.centres(cells)[:, None] + (octants + jitter) / self.resolution
+            self.density[cells] = density(box.obj_from_grid(g.flatten(0, 1))).view(-1, 8).amax(1).to(self.density.dtype)
 
     @torch.no_grad()
     def observe(self, g: Float[Tensor, "n 3"], density: Float[Tensor, "n"]) -> None:
@@ -76,3 +89,6 @@ class DensityCache(nn.Module):
         n = self.resolution
         around = nn.functional.max_pool3d(known.view(1, n, n, n), 3, stride=1, padding=1)
         self.density.copy_(torch.maximum(self.density, around.view(-1)))
+
+
+CELLS_PER_CHUNK = 16_384

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
 from pipelines.artifacts import UNKNOWN, Labels, ObjectModel, Sfm, Video
-from pipelines.geometry import transform
+from pipelines.geometry import scaled_intrinsics, transform
 from pipelines.scene.depth_guess import depth_guess
+from pipelines.scene.unseen import UnseenRays, unseen_rays
 
 
 def working_size(width: int, height: int, max_side_px: int) -> tuple[int, int]:
@@ -60,7 +61,7 @@ class Batch:
     """Depth of the seen object in its own unit; 0 where unknown."""
     depth_weight: Float[Tensor, "n"]
     guess: Float[Tensor, "n"]
-    """Rough depth; 0 where there is none."""
+    """Rough depth of the seen object in its own unit; 0 where there is none."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class PixelStore:
     sparse: SparseDepths
     guess: Float16[Tensor, "T h w"]
     """Rough depth of the seen object in its own unit, interpolated between its points; 0 where there is none."""
+    unseen: UnseenRays
+    """Into background that no frame sees."""
 
     @property
     def width(self) -> int:
@@ -141,14 +144,17 @@ class PixelStore:
             column[t] = resized_columns(full, width, height)
             coloured[t] = resized_columns(np.where(full == UNKNOWN, UNKNOWN, 0).astype(np.uint8), width, height) == 0
         pools = [torch.from_numpy(np.flatnonzero(column == k).astype(np.int32)).to(device) for k in range(len(models))]
+        intrinsics = scaled_intrinsics(sfm.intrinsics, width / video.width, height / video.height)
         sparse = sparse_depths(models, width / video.width, height / video.height, error_scale_px, device)
+        guess = _guess(column, sparse)
         return cls(
             torch.from_numpy(rgb).to(device),
             torch.from_numpy(column).to(device),
             torch.from_numpy(coloured).to(device),
             tuple(pools),
             sparse,
-            torch.from_numpy(_guess(column, sparse)).to(device),
+            torch.from_numpy(guess).to(device),
+            unseen_rays(column, guess, intrinsics, models[0].cam_from_obj, models[0].registered).to(device),
         )
 
     def batch(self, n_per_column: Sequence[int], n_sparse_per_column: Sequence[int], generator: torch.Generator) -> Batch:
@@ -181,6 +187,11 @@ class PixelStore:
             depth_weight=torch.cat([unknown, s.weight[sparse]]),
         )
 
+    def draw_unseen(self, n: int, generator: torch.Generator) -> UnseenRays:
+        """n random rays into background that no frame sees; none where there is no such background."""
+        n_rays = len(self.unseen)
+        return self.unseen[torch.randint(max(1, n_rays), (n if n_rays else 0,), generator=generator, device=self.rgb.device)]
+
     def _draw_sparse(self, n_per_column: Sequence[int], generator: torch.Generator) -> Int[Tensor, "n"]:
         device = self.rgb.device
         drawn = [torch.zeros(0, dtype=torch.long, device=device)]
@@ -191,6 +202,6 @@ class PixelStore:
 
 
 def _guess(column: UInt8[np.ndarray, "T h w"], sparse: SparseDepths) -> Float16[np.ndarray, "T h w"]:
-    observed = (sparse.frame, sparse.xy_px, sparse.column, sparse.depth)
+    observed = (sparse.frame, sparse.xy_px.double(), sparse.column, sparse.depth.double())
     frame, xy_px, obs_column, depth = (part.cpu().numpy() for part in observed)
-    return depth_guess(column, frame, xy_px.astype(float), obs_column, depth.astype(float))
+    return depth_guess(column, frame, xy_px, obs_column, depth)

@@ -34,7 +34,7 @@ def untrained_scene(
             object_boxes,
             sizes,
             resolutions,
-            config.cache_resolution,
+            [config.cache_resolution] + [round(config.cache_resolution * config.mover_resolution_ratio)] * (len(models) - 1),
             torch.as_tensor(np.stack([m.cam_from_obj for m in models]), dtype=torch.float32),
             torch.tensor([boxes.nearest_depth(m) for m in models]),
         )

@@ -18,9 +18,10 @@ FAR_FACTOR = 10.0
 """Rays in unbounded space end at this multiple of the depth where they leave the near box."""
 
 
-MAX_PROPOSED = 0.6
+MAX_PROPOSED = 0.2
 """Thickness that one cell of the division can have in a proposal. A cell of the cache is dense as a whole when a surface is
-anywhere in it; were it opaque, no sample would be placed behind its front side, where the surface may be."""
+anywhere in it; were it opaque, no sample would be placed behind its front side, where the surface may be, and a ray that only
+grazes a surface would miss the one behind."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,21 @@ def proposed_weights(
     thickness = thickness.clamp(max=MAX_PROPOSED)
     before = torch.nn.functional.pad(thickness.cumsum(-1), (1, 0))
     return -torch.expm1(-thickness) * torch.exp(-before[:, :-1]), -torch.expm1(-before[:, -1])
+
+
+def with_expected(
+    weights: Float[Tensor, "n bins"], edges: Float[Tensor, "n edges"], depth: Float[Tensor, "n"]
+) -> Float[Tensor, "n bins"]:
+    """Weights with some mass added where the surface is expected (depth 0: nowhere).
+
+    Without it, a surface that has formed in front of the true one hides that from the proposals, and nothing brings it back.
+    """
+    place = torch.searchsorted(edges, depth[:, None].contiguous()).clamp(1, weights.shape[1]) - 1
+    return weights.scatter_add(1, place, EXPECTED_MASS * (depth[:, None] > 0).to(weights.dtype))
+
+
+EXPECTED_MASS = 0.5
+"""Share of a ray's samples near the expected surface, over those that the cache proposes."""
 
 
 def widened(weights: Float[Tensor, "n bins"]) -> Float[Tensor, "n bins"]:

@@ -275,17 +275,17 @@ class Scene:
             "log_scale_range": f.log_scale_range.tolist(),
             "assumed_columns": list(f.assumed_columns),
             "marching": asdict(self.marching),
-            "cache_resolution": self.model.cache(0).resolution,
             "objects": [
                 {
                     "size": asdict(field.size),
                     "resolution": field.resolution,
+                    "cache_resolution": self.model.cache(column).resolution,
                     "box_centre": field.box.centre.tolist(),
                     "box_half_extent": field.box.half_extent.tolist(),
                     "box_share": field.share,
                     "nearest": nearest,
                 }
-                for field, nearest in zip(self.fields, self.model.nearest, strict=True)
+                for column, (field, nearest) in enumerate(zip(self.fields, self.model.nearest, strict=True))
             ],
         }
 
@@ -305,7 +305,7 @@ class Scene:
             assumed_columns=tuple(described["assumed_columns"]),
             **{name: described[name] for name in ("width", "height", "n_frames", "fps")},
         )
-        model = model_from_description(described["objects"], described["cache_resolution"], footage.n_frames)
+        model = model_from_description(described["objects"], footage.n_frames)
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         zone_path, network_path = folder / "zone.npz", folder / "network.safetensors"
         zone = Zone.from_arrays(read_arrays(zone_path)) if zone_path.is_file() else None
@@ -324,10 +324,11 @@ MIN_HIT_OPACITY = 0.02
 """Below this an object rendered alone counts as not hit."""
 
 
-def model_from_description(objects: list[dict[str, Any]], cache_resolution: int, n_frames: int) -> SceneModel:
+def model_from_description(objects: list[dict[str, Any]], n_frames: int) -> SceneModel:
     """An untrained model of the described shapes, ready for its weights."""
     boxes = [Box(torch.tensor(one["box_centre"]), torch.tensor(one["box_half_extent"]), one["box_share"]) for one in objects]
     sizes = [FieldSize(**(one["size"] | {"kind": FieldKind(one["size"]["kind"])})) for one in objects]
     identity = torch.eye(4).expand(len(objects), n_frames, 4, 4)
     nearest = torch.tensor([one["nearest"] for one in objects])
-    return SceneModel(boxes, sizes, [one["resolution"] for one in objects], cache_resolution, identity, nearest)
+    resolutions, cached = [one["resolution"] for one in objects], [one["cache_resolution"] for one in objects]
+    return SceneModel(boxes, sizes, resolutions, cached, identity, nearest)

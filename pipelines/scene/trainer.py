@@ -12,17 +12,18 @@ from torch import Tensor
 from pipelines.artifacts import Labels, Sfm, Video
 from pipelines.errors import ReconstructionError
 from pipelines.geometry import scaled_intrinsics
-from pipelines.scene import checkpoint, objectives, previews, scales
+from pipelines.scene import checkpoint, losses, objectives, previews, scales
+from pipelines.scene.marching import march
 from pipelines.scene.pixels import Batch, PixelStore
 from pipelines.scene.preparation import untrained_scene
-from pipelines.scene.rays import camera_directions
+from pipelines.scene.rays import Rays, camera_directions
 from pipelines.scene.scene import Scene
 from pipelines.scene.schedule import Phase, Schedule
 from pipelines.stage import StageContext
 from pipelines.train import TrainConfig
 
 CACHE_EVERY_STEPS = 16
-CACHE_DECAY = 0.9
+CACHE_DECAY = 0.3
 DENSITY_EPS = 1e-9
 """Adam's epsilon for density grids: nodes that only total variation touches must not move at full speed."""
 
@@ -101,16 +102,17 @@ class Trainer:
         refined = self.schedule.refines_poses(step)
         model.cameras.twist.requires_grad_(refined)
         if step % CACHE_EVERY_STEPS == 0:
-            n_cells = self.scene.model.cache(0).resolution ** 3 // 8
-            model.refresh_caches(n_cells=n_cells, decay=CACHE_DECAY, generator=self.generator)
+            model.refresh_caches(share=1 / 8, decay=CACHE_DECAY, generator=self.generator)
         batch = self.pixels.batch(*self._draws(), self.generator)
         with torch.autocast("cuda", enabled=batch.rgb.is_cuda):
             result = self._losses(batch)
+            unseen = self._unseen_loss()
+        total = result.total + self.config.guess_weight * unseen
         self.optimiser.zero_grad(set_to_none=True)
-        result.total.backward()
+        total.backward()
         self._set_rates()
         self.optimiser.step()
-        return result.terms | {"total": result.total}
+        return result.terms | {"unseen": unseen, "total": total}
 
     def _losses(self, batch: Batch) -> objectives.Losses:
         model, config = self.scene.model, self.config
@@ -120,12 +122,35 @@ class Trainer:
         own = batch.column[:, None] == torch.arange(self.scene.n_objects, device=wanted.device)
         scale = self._scale()
         if scale is None:
-            wanted = wanted & (own | ((batch.column == 0)[:, None] & ~own))
-        samples = model.samples(rays, wanted=wanted, kept=own, settings=self.scene.marching, generator=self.generator)
+            wanted = wanted & (own | (batch.column == 0)[:, None])
+        expected = own * batch.guess[:, None]
+        samples = model.samples(
+            rays, wanted=wanted, kept=own, settings=self.scene.marching, expected=expected, generator=self.generator
+        )
         smooth = self.step % objectives.SMOOTH_EVERY_STEPS == 0
         if scale is None:
             return objectives.alone_losses(config, model, samples, batch, smooth=smooth)
         return objectives.composite_losses(config, model, samples, batch, scale, smooth=smooth)
+
+    def _unseen_loss(self) -> Tensor:
+        """Background that no frame shows against its guessed depth."""
+        model = self.scene.model
+        unseen = self.pixels.draw_unseen(round(self.config.rays_per_step * self.config.unseen_share), self.generator)
+        everywhere = torch.ones(len(unseen), dtype=torch.bool, device=unseen.depth.device)
+        marched = march(
+            model.fields[0],
+            model.cache(0),
+            Rays(unseen.origins, unseen.directions),
+            wanted=everywhere,
+            kept=everywhere,
+            nearest=model.nearest[0],
+            settings=self.scene.marching,
+            with_colour=False,
+            expected=unseen.depth,
+            generator=self.generator,
+        )
+        target = unseen.depth[marched.rows]
+        return losses.depth_loss(marched.weights(), marched.depth, target, torch.ones_like(target))
 
     def _scale(self) -> Tensor | None:
         """One valid combination for this step; None while objects are trained alone."""
@@ -163,6 +188,8 @@ class Trainer:
             group["lr"] = group["rate"] * self.schedule.rate(self.step)
 
     def _learn_scales(self, round_index: int) -> None:
+        self.generator.manual_seed(self.config.seed * 1_000_003 + self.step)
+        self.scene.model.rebuild_caches(self.generator)
         outcome = scales.learn(self.scene, self.config, round_index)
         self.scene.zone, self.scene.network, self.scene.evidence = outcome.validity.zone, outcome.network, outcome.evidence
         self.monitor.write({"step": self.step, "round": round_index, **outcome.described})

@@ -25,3 +25,15 @@ def test_objects_do_not_mix_and_few_points_are_enough() -> None:
     assert set(np.unique(guess[0, 1:, :4])) == {2.0}
     assert set(np.unique(guess[0, 1:, 4:])) == {5.0}
     assert not guess[0, 0].any()
+
+
+def test_nothing_is_guessed_across_a_jump() -> None:
+    """Two steps of a staircase: between the points of one and the other there is no guess, on either of them there is."""
+    centres_px = pixel_centres(24, 12)[::2, ::2].reshape(-1, 2)
+    depth = np.where(centres_px[:, 0] < 11.9, 2.0, 6.0)
+    column = np.zeros((1, 12, 24), np.uint8)
+    n = len(centres_px)
+    guess = depth_guess(column, np.zeros(n, int), centres_px, np.zeros(n, int), depth)[0]
+    np.testing.assert_allclose(guess[1:-1, 1:10], 2.0, rtol=1e-3)
+    np.testing.assert_allclose(guess[1:-1, 13:22], 6.0, rtol=1e-3)
+    assert not guess[2:10, 11].any()

@@ -19,7 +19,7 @@ def test_no_seen_surface_is_ever_dropped_and_empty_space_is_forgotten() -> None:
     for _ in range(60):
         # Rays keep querying the solid; between that, all cells fade.
         cache.observe(BOX.grid_from_obj(inside), ball_density(inside))
-        cache.refresh(BOX, ball_density, n_cells=2000, decay=0.9, generator=generator)
+        cache.refresh(BOX, ball_density, share=0.5, decay=0.9, generator=generator)
     assert float(cache.at(BOX.grid_from_obj(inside)).min()) > 10.0
     corners = BOX.obj_from_grid(torch.tensor([[0.95, 0.95, 0.95], [-0.9, 0.9, 0.9]]))
     assert float(cache.at(BOX.grid_from_obj(corners)).max()) < 0.5
@@ -37,3 +37,12 @@ def test_centres_fall_into_their_own_cells() -> None:
     cache = DensityCache(5, start=0.0)
     cells = torch.arange(125)
     assert torch.equal(cache.cells(cache.centres(cells)), cells)
+
+
+def test_rebuilding_forgets_what_is_no_longer_there_and_finds_what_is() -> None:
+    cache = DensityCache(16, start=30.0)
+    cache.rebuild(BOX, ball_density, torch.Generator().manual_seed(0))
+    distance = BOX.obj_from_grid(cache.centres(torch.arange(16**3))).norm(dim=-1)
+    half_diagonal = 3**0.5 * 2.0 / 16
+    assert float(cache.density[distance > 1 + half_diagonal].max()) == 0.0
+    assert float(cache.density[distance < 1 - half_diagonal].min()) == 50.0
