@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality [SCENE ...] [--synthetic SEED ...] [--preset fast] [--truths 20] [--work FOLDER]
 
-A scene is a folder with ground truth in any layout that `osn eval` reads; --synthetic makes one (24 frames of 320 x 240, three
-movers). Masks are the true ones where the truth has them, unless --automatic. Everything else is found. --work keeps the
-workspaces, and what is done there isn't done again.
+A scene is a folder with ground truth in any layout that `osn eval` reads; --synthetic makes one (--size: frames x width x
+height x K, by default 24 frames of 320 x 240 and three movers). Masks are the true ones where the truth has them, unless
+--automatic. Everything else is found. --work keeps the workspaces, and what is done there isn't done again.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scaling import Clip
 from benchmarks.tables import Row, markdown, record
 from pipelines.evaluation.layouts import load_truth
 from pipelines.formats import palette_png
@@ -75,12 +76,13 @@ def true_masks(scene: Path, folder: Path) -> Path | None:
     return folder
 
 
-def synthetic(seed: int, folder: Path) -> Path:
-    """A scene with known truth in `folder`, made once."""
+def synthetic(seed: int, clip: Clip, work: Path) -> Path:
+    """Folder of a scene with known truth, made once."""
     from pipelines.synthetic import SceneSpec, make_scene
 
+    folder = work / f"synthetic-{seed}-{clip.name}"
     if not (folder / "gt.npz").is_file():
-        make_scene(SceneSpec(seed=seed, n_movers=3, n_frames=24, width=320, height=240)).write(folder)
+        make_scene(SceneSpec(seed, clip.k - 1, clip.frames, clip.width, clip.height)).write(folder)
     return folder
 
 
@@ -102,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", type=Path, nargs="*")
     parser.add_argument("--synthetic", type=int, nargs="+", default=[], metavar="SEED")
+    parser.add_argument("--size", type=Clip.parse, default=Clip(24, 320, 240, 4), help="of the synthetic scenes")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--n", type=int, default=1000, help="samples")
     parser.add_argument("--truths", type=int, default=0, help="other true scenes (synthetic ones only)")
@@ -113,7 +116,7 @@ def main() -> None:
     chain = Chain(options.preset, options.n, options.truths, options.views, options.automatic, tuple(options.set))
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        scenes = [*options.scenes, *(synthetic(seed, work / f"synthetic-{seed}") for seed in options.synthetic)]
+        scenes = [*options.scenes, *(synthetic(seed, options.size, work) for seed in options.synthetic)]
         for scene in scenes:
             tables = chain.evaluate(scene, work / f"{scene.name}-{options.preset}")
             report(scene.name, tables, {"preset": options.preset, "automatic": str(options.automatic)})

@@ -71,13 +71,15 @@ def multi_truth(
         for combination in combinations:
             target = alignment.true_log_scale.copy()
             target[list(alignment.columns)] += combination[list(alignment.true_labels)]
-            true_full, true_small = ([rescaled(view, np.exp(combination)) for view in size] for size in (full, small))
+            true_full = true_small = [rescaled(view, np.exp(combination)) for view in full]
+            if small is not full:
+                true_small = [rescaled(view, np.exp(combination)) for view in small]
             for name, log_scale in solutions.items():
                 distance = protocol.scale_distance(log_scale, target)
                 candidates = np.argsort(distance, kind="stable")[:n_candidates].tolist()
                 best = candidates[0]
                 if len(candidates) > 1:
-                    screened = [_score(alignment, rendered(name, i, False), true_small)["psnr_db"] for i in candidates]
+                    screened = [_score(alignment, rendered(name, i, small is full), true_small)["psnr_db"] for i in candidates]
                     best = candidates[int(np.argmax(screened))]
                 score = _score(alignment, rendered(name, best, True), true_full)
                 rows[name].append(score | {"log_distance": float(distance[best])})

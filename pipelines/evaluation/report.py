@@ -121,7 +121,9 @@ class _Comparison:
         self.truth, self.progress, self.notes = truth, progress, notes
         usable = scene.registered[0]
         self.full = views.true_views(truth, config.n_views, config.width_px, usable)
-        self.small = views.true_views(truth, config.n_views, min(config.screening_width_px, truth.width), usable)
+        self.small = self.full
+        if config.screening_width_px < (config.width_px or truth.width):
+            self.small = views.true_views(truth, config.n_views, config.screening_width_px, usable)
         self.baselines = _baselines(config, scene, notes) if config.baselines and self.full else {}
         self.candidates: list[dict[str, Any]] = []
         """The samples that were rendered to find the best, at the screening width."""

@@ -99,7 +99,7 @@ def compare_view(
     return ViewScore(
         psnr_db=images.psnr_db(rendered.rgb, true.rgb, true.mask),
         ssim=images.ssim(rendered.rgb, true.rgb, true.mask),
-        lpips=missing if perceptual is None else perceptual(rendered.rgb, true.rgb),
+        lpips=missing if perceptual is None else perceptual(images.made_finite(rendered.rgb, true.rgb), true.rgb),
         ssimae=missing if true.depth is None else depth.scale_shift_invariant_error(rendered.depth, true.depth, true.mask),
         overlap=counted,
     )

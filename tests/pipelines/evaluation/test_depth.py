@@ -43,3 +43,8 @@ def test_pixels_left_out_are_mapped_to_the_median():
 def test_nothing_to_judge():
     assert np.isnan(scale_shift_invariant_error(np.ones((2, 2)), np.zeros((2, 2))))
     assert scale_shift_invariant_error(np.full((1, 3), np.nan), np.array([[1.0, 2, 6]])) == pytest.approx(5 / 3)
+
+
+def test_a_prediction_of_nothing_but_nan_is_the_truths_median():
+    true = np.array([[1.0, 2.0, 6.0]])
+    assert scale_shift_invariant_error(np.full_like(true, np.nan), true) == pytest.approx(5 / 3)

@@ -117,6 +117,16 @@ def test_values_that_are_not_finite_are_as_wrong_as_can_be():
     assert images.ssim(predicted, true) == images.ssim(worst, true)
 
 
+def test_an_image_of_nothing_but_nan_has_finite_scores():
+    true = np.random.default_rng(0).uniform(size=(16, 16, 3))
+    nothing = np.full_like(true, np.nan)
+    assert 0 < images.psnr_db(nothing, true) < 5
+    assert images.ssim(nothing, true) < 0.1
+    mask = np.zeros((16, 16), bool)
+    mask[6:10, 6:10] = True
+    assert np.isfinite(images.ssim(nothing, true, mask)) and np.isfinite(images.psnr_db(nothing, true, mask))
+
+
 def test_images_below_the_window_are_refused():
     small = np.zeros((10, 30, 3))
     with pytest.raises(InputError, match="at least 11 px"):

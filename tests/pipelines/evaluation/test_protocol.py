@@ -27,3 +27,12 @@ def test_mean_and_deviation_over_truths():
     assert summary["psnr_db"] == {"mean": 21.0, "deviation": pytest.approx(np.sqrt(2)), "n": 2}
     assert np.isnan(summary["lpips"]["mean"]) and summary["lpips"]["n"] == 0
     assert protocol.mean_and_deviation([]) == {}
+
+
+def test_what_no_truth_defines_has_no_mean():
+    found = protocol.mean_and_deviation(
+        [{"lpips": float("nan"), "psnr_db": 20.0}, {"lpips": float("nan"), "psnr_db": float("inf")}]
+    )
+    assert np.isnan(found["lpips"]["mean"]) and found["lpips"]["n"] == 0
+    assert found["psnr_db"]["mean"] == 20.0 and np.isnan(found["psnr_db"]["deviation"]) and found["psnr_db"]["n"] == 1
+    assert protocol.mean_and_deviation([]) == {}

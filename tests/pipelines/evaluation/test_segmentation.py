@@ -57,6 +57,21 @@ def test_perfect_and_empty():
     assert np.isnan(panoptic_quality([]))
 
 
+def test_an_empty_mask_and_an_unknown_truth_judge_nothing(maps):
+    predicted, true = maps
+    for counted in (
+        overlap(predicted, true, 4, np.zeros(true.shape, bool)),
+        overlap(predicted, np.full(true.shape, 255, np.uint8), 4),
+    ):
+        assert counted.both.sum() == 0
+        assert np.isnan(mean_iou(counted)) and np.isnan(panoptic_quality([counted]))
+
+
+def test_an_unknown_prediction_is_wrong(maps):
+    _, true = maps
+    assert mean_iou(overlap(np.full(true.shape, 255, np.uint8), true, 4)) == 0
+
+
 def test_objects_are_found_whatever_their_number():
     true = np.zeros((2, 6, 6), np.uint8)
     true[:, :3, :3], true[:, 4:, 4:] = 1, 2
