@@ -11,6 +11,7 @@ import typer
 
 from osn_cli.console import Console, Verbosity
 from osn_cli.session import DEFAULT_WORKSPACE, Session
+from pipelines.errors import InputError
 
 SHARED = "Shared options"
 
@@ -62,6 +63,9 @@ def preprocessing_options(
     fov_deg: Annotated[float | None, typer.Option("--fov-deg", help="Horizontal field of view, when known.")] = None,
 ) -> dict[str, dict[str, Any]]:
     """Choices of the stages from frames to sfm, as `pipelines.config` nests them."""
+    for path, what in ((masks, "a folder of label maps"), (prompts, "a JSON file of clicks and boxes")):
+        if path is not None and not path.exists():
+            raise InputError(f"{path} does not exist: give {what}")
     if masks is not None and method is None:
         method = "masks"
     return {

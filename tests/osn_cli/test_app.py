@@ -52,6 +52,7 @@ def test_planning_imports_nothing_heavy(tmp_path):
     ("arguments", "code", "message"),
     [
         (("preprocess", "none.mp4"), 3, "none.mp4 does not exist: give a video file or a folder of images"),
+        (("preprocess", "v.mp4", "--masks", "none"), 3, "none does not exist: give a folder of label maps"),
         (("train",), 4, "there is no workspace in osn-work: run osn preprocess VIDEO first"),
         (("status", "-w", "elsewhere"), 4, "there is no workspace in elsewhere"),
         (("preprocess", "v.mp4", "--set", "train.step=5"), 2, "unknown option train.step: did you mean train.steps?"),
