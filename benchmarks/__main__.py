@@ -63,8 +63,8 @@ def sign(column: str) -> int:
 
 
 def identity(row: Row) -> tuple[str, ...]:
-    """What tells a row from others of its table: everything that is not a measured number."""
-    return tuple(f"{key}={value}" for key, value in row.items() if isinstance(value, str) and key != "failed")
+    """What tells a row from others of its table: everything that is neither a number nor an outcome."""
+    return tuple(f"{key}={value}" for key, value in row.items() if isinstance(value, str) and key not in ("failed", "status"))
 
 
 def regressions(rows: list[Row], earlier: list[Row]) -> Iterator[Row]:
@@ -83,6 +83,8 @@ def regressions(rows: list[Row], earlier: list[Row]) -> Iterator[Row]:
                 yield {"row": ", ".join(identity(row)), "figure": column, "earlier": known, "now": value}
         if "failed" in row and old and "failed" not in old:
             yield {"row": ", ".join(identity(old)), "figure": "failed", "earlier": "-", "now": row["failed"]}
+        if old.get("status") == "ok" and row.get("status") != "ok":
+            yield {"row": ", ".join(identity(old)), "figure": "status", "earlier": "ok", "now": row.get("status")}
 
 
 def run(benchmark: Benchmark, places: dict[str, Path], out: Path) -> str:

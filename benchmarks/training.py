@@ -43,8 +43,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "steps":
         found = time_steps(options.workspace, options.preset, options.device, options.n, options.max_side)
-        print(json.dumps(found) if options.json else markdown([found]))
-        record("training steps", {"preset": options.preset, **found})
+        if options.json:
+            print(json.dumps(found))
+        else:
+            print(markdown([found]))
+            record("training steps", {"workspace": options.workspace.name, "preset": options.preset, **found})
     else:
         time_compositing(options.combinations)
 

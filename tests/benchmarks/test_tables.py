@@ -49,6 +49,7 @@ def test_only_what_became_worse_beyond_noise_is_a_regression():
         {"table": "truths", "scene": "a", "measure": "ssimae", "mean": 0.10},
         {"table": "speed", "clip": "a", "cpu_s": 10.0},
         {"table": "speed", "clip": "b", "cpu_s": 10.0},
+        {"table": "objects", "object": "1", "status": "ok", "rotation_deg": 0.5},
     ]
     now = [
         {"table": "quality", "scene": "a", "psnr_db": 23.0, "ssimae": 0.05, "frames": 30},
@@ -56,10 +57,11 @@ def test_only_what_became_worse_beyond_noise_is_a_regression():
         {"table": "speed", "clip": "a", "cpu_s": 11.0},
         {"table": "speed", "clip": "b", "failed": "out of memory"},
         {"table": "speed", "clip": "new", "cpu_s": 99.0},
+        {"table": "objects", "object": "1", "status": "unreliable", "rotation_deg": None},
     ]
     found = list(regressions(now, earlier))
     assert [(row["figure"], row["earlier"], row["now"]) for row in found[:2]] == [("psnr_db", 25.0, 23.0), ("mean", 0.10, 0.12)]
-    assert [row["figure"] for row in found] == ["psnr_db", "mean", "failed"]
+    assert [row["figure"] for row in found] == ["psnr_db", "mean", "failed", "status"]
     assert not list(regressions(earlier, earlier))
 
 
