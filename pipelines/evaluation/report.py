@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +120,26 @@ class _Comparison:
     ) -> None:
         self.config, self.scene, self.samples, self.alignment = config, scene, samples, alignment
         self.truth, self.progress, self.notes = truth, progress, notes
-        usable = scene.registered[0]
-        self.full = views.true_views(truth, config.n_views, config.width_px, usable)
-        self.small = self.full
-        if config.screening_width_px < (config.width_px or truth.width):
-            self.small = views.true_views(truth, config.n_views, config.screening_width_px, usable)
-        self.baselines = _baselines(config, scene, notes) if config.baselines and self.full else {}
         self.candidates: list[dict[str, Any]] = []
         """The samples that were rendered to find the best, at the screening width."""
         self.best_views: list[tuple[TrueView, ViewLike]] = []
+
+    @cached_property
+    def full(self) -> list[TrueView]:
+        """Held-out views at the size at which they are compared."""
+        return views.true_views(self.truth, self.config.n_views, self.config.width_px, self.scene.registered[0])
+
+    @cached_property
+    def small(self) -> list[TrueView]:
+        """The same ones as the candidates are compared with."""
+        width = self.config.screening_width_px
+        if width >= (self.config.width_px or self.truth.width):
+            return self.full
+        return views.true_views(self.truth, self.config.n_views, width, self.scene.registered[0])
+
+    @cached_property
+    def baselines(self) -> dict[str, Float[np.ndarray, "K"]]:
+        return _baselines(self.config, self.scene, self.notes) if self.config.baselines and self.full else {}
 
     def novel_views(self) -> list[dict[str, Any]]:
         """Held-out views: the best of N samples, then the baselines."""

@@ -123,6 +123,15 @@ def test_a_truth_that_shows_one_scene_only_is_noted(case, tmp_path):
     assert any("scene.json" in note["note"] for note in tables["notes"])
 
 
+def test_missing_views_leave_the_rest(case, tmp_path):
+    folder = tmp_path / "truth"
+    shutil.copytree(case.truth.folder, folder)
+    shutil.rmtree(folder / "images_test")
+    tables = run(case, tmp_path, truth=load_truth(folder))
+    assert tables["novel_views"] == [] and tables["valid_set"][0]["iou"] > 0.8
+    assert any("images_test" in note["note"] for note in tables["notes"])
+
+
 def test_meshes_are_compared_in_true_units(case, tmp_path, monkeypatch):
     """True surfaces in each object's own unit; only that of object 1 is moved by a tenth of its size."""
     pairs = zip(case.synthetic.meshes, case.scene.unit, strict=True)
