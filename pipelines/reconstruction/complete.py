@@ -185,6 +185,8 @@ def _find(
     reference = np.array([np.flatnonzero(seen[:, p])[order[seen[:, p]].argmin()] for p in index])
     warps, facing = warps_between(structure, index, normals[index], structure.cam_from_obj[reference], start)
     index, reference, warps = index[facing], reference[facing], warps[facing]
+    if len(index) < options.min_frame_points:
+        return None
     centres, good, index = _matched(table, views, t, index, reference, warps, predicted, search_px)
     if good.sum() < options.min_frame_points:
         return None
