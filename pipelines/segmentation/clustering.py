@@ -88,11 +88,13 @@ def _settle(groups: Groups, options: ClusteringOptions, n_groups: int | None, si
     def spans(members: Int[np.ndarray, "n"]) -> bool:
         return _spans(groups.test, members, size_px)
 
+    settled: frozenset[int] = frozenset()
     for i in range(options.rounds + 1):
-        merge_continuous(groups, rules, at_least)
-        merge_predicted(groups, rules, spans, at_least)
+        merge_continuous(groups, rules, at_least, settled)
+        merge_predicted(groups, rules, spans, at_least, settled)
         reassign(groups)
-        if i == options.rounds or (n_groups is not None and len(groups.own) >= n_groups) or not spawn(groups, rules):
+        settled = frozenset(groups.ids)
+        if i == options.rounds or (n_groups is not None and len(groups.own) >= n_groups) or not spawn(groups):
             break
     if n_groups is not None:
         merge_down_to(groups, n_groups)

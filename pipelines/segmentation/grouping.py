@@ -30,7 +30,7 @@ class GroupingRules:
     """Affinity across the boundary over that within the clusters, from which the surface is taken to go on."""
     misfit: float = 2.0
     """Residual under the common motion over the own one, from which clusters are not one rigid body."""
-    prediction: float = 7.0
+    prediction: float = 5.0
     """The same, for a motion that was fitted to one cluster only."""
     min_tracks: int = 8
     """An object has at least as many tracks."""
@@ -126,17 +126,17 @@ class Groups:
         return found
 
 
-def merge_continuous(groups: Groups, rules: GroupingRules, at_least: int = 1) -> None:
+def merge_continuous(groups: Groups, rules: GroupingRules, at_least: int = 1, settled: frozenset[int] = frozenset()) -> None:
     """Join clusters into which an object's surface was cut: continuous across the boundary, and one rigid motion.
 
-    Clusters that no frame triplet shows together are joined on continuity alone.
+    Clusters that no frame triplet shows together are joined on continuity alone. Groups that are settled stay as they are.
     """
     refused: set[frozenset[int]] = set()
     while len(groups.own) > at_least:
         candidates = [
             (strength, a, b)
             for (a, b), strength in groups.continuity().items()
-            if strength > rules.continuity and frozenset((a, b)) not in refused
+            if strength > rules.continuity and frozenset((a, b)) not in refused and not settled & {a, b}
         ]
         if not candidates:
             return
@@ -150,18 +150,27 @@ def merge_continuous(groups: Groups, rules: GroupingRules, at_least: int = 1) ->
 
 
 def merge_predicted(
-    groups: Groups, rules: GroupingRules, spans: Callable[[Int[np.ndarray, "n"]], bool], at_least: int = 1
+    groups: Groups,
+    rules: GroupingRules,
+    spans: Callable[[Int[np.ndarray, "n"]], bool],
+    at_least: int = 1,
+    settled: frozenset[int] = frozenset(),
 ) -> None:
     """Join what the motion of one of the two predicts, and what spans the whole image and agrees with the largest group.
 
     spans: whether tracks reach from one side of the image to the other (no mover is expected to).
+    settled: groups that are joined neither with each other nor with new ones.
     """
     known: dict[tuple[int, int], float] = {}
     while len(groups.own) > at_least:
-        best, kept, absorbed = _best_prediction(groups, known)
+        best, kept, absorbed = _best_prediction(groups, known, settled)
         if best > rules.prediction:
             largest, *others = groups.ids
-            spread = [g for g in others if spans(groups.members(g)) and groups.joint_misfit(largest, g) <= rules.misfit]
+            spread = [
+                g
+                for g in others
+                if g not in settled and spans(groups.members(g)) and groups.joint_misfit(largest, g) <= rules.misfit
+            ]
             if not spread:
                 return
             kept, absorbed = largest, spread[0]
@@ -176,12 +185,14 @@ def merge_down_to(groups: Groups, n_groups: int) -> None:
         groups.merge(kept, absorbed)
 
 
-def _best_prediction(groups: Groups, known: dict[tuple[int, int], float]) -> tuple[float, int, int]:
+def _best_prediction(
+    groups: Groups, known: dict[tuple[int, int], float], settled: frozenset[int] = frozenset()
+) -> tuple[float, int, int]:
     """The pair of which one predicts the other best. known: scores so far, brought up to date."""
     ids = groups.ids
-    pairs = [(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :]]
+    pairs = [(a, b) for i, a in enumerate(ids) for b in ids[i + 1 :] if not settled & {a, b}]
     for a, b in pairs:
         key = (groups.version[a], groups.version[b])
         if key not in known:
             known[key] = min(groups.prediction_misfit(a, b), groups.prediction_misfit(b, a))
-    return min((known[groups.version[a], groups.version[b]], a, b) for a, b in pairs)
+    return min(((known[groups.version[a], groups.version[b]], a, b) for a, b in pairs), default=(np.inf, -1, -1))

@@ -4,24 +4,38 @@ Energy: sum over tracks of a robust log-likelihood under the group's three-view 
 in different groups, weighted by their affinity; lowered by iterated conditional modes.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from pipelines.segmentation.grouping import GroupingRules, Groups
+from pipelines.segmentation.grouping import Groups
+from pipelines.segmentation.rigidity import RigidityTest, frame_triplets
+from pipelines.segmentation.three_view import ThreeViewMotion
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 CAP = 6.0
 """Residuals beyond so many standard deviations cost no more."""
-OUTLIER = 4.5
-"""A track whose best group leaves a mean residual above so many standard deviations belongs to none."""
 SMOOTHNESS = 4.0
 SWEEPS = 6
 SAME_BODY = 0.35
 """Affinity from which neighbouring outliers belong together."""
+SPAWN_STRIDES = (2, 3, 5)
+"""Short enough for tracks that live for a few frames only."""
+SPAWN_TRIPLETS = 40
+SPAWN_NOISE = 0.6
+"""Means over many triplets show less than the noise of one."""
+SPAWN_OUTLIER = 2.0
+"""A track whose best group leaves a mean residual above so many standard deviations may belong to none."""
+SPAWN_CAP, SPAWN_CAP_PX = 6.0, 3.0
+SPAWN_GAIN = 4.0
+"""How many times smaller the residuals of a new group must be under its own motion."""
+SPAWN_TRACKS = 24
+"""Fewer tracks are fitted well by chance."""
 
 
 def reassign(groups: Groups) -> None:
@@ -39,31 +53,69 @@ def reassign(groups: Groups) -> None:
     groups.relabel(np.array(ids)[label])
 
 
-def residuals(groups: Groups) -> Float[np.ndarray, "P G"]:
-    """Mean residual of every track under every group (in the order of `ids`), in standard deviations of the group."""
-    return np.stack([groups.test.normalised_residuals(groups.own[g], CAP)[0] for g in groups.ids], 1)
+@dataclass(frozen=True)
+class Stray:
+    """Neighbouring tracks that fit no group's motion."""
+
+    members: Int[np.ndarray, "n"]
+    gain: float
+    """How many times smaller their residuals are under one motion of their own."""
 
 
-def spawn(groups: Groups, rules: GroupingRules) -> int:
-    """Make groups of connected tracks that no group's motion explains; how many were made."""
+def strays(
+    test: RigidityTest, groups: Sequence[Int[np.ndarray, "_"]], links: Int[np.ndarray, "E 2"], close: Bool[np.ndarray, "E"]
+) -> list[Stray]:
+    """Connected tracks that no group's motion explains.
+
+    links: neighbouring tracks; close: which of them may be on one body.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    tested = np.stack([groups.test.normalised_residuals(groups.own[g], CAP)[1] for g in groups.ids], 1).any(1)
-    outlier = (residuals(groups).min(1) > OUTLIER) & tested
-    a, b = groups.links[outlier[groups.links].all(1)].T
-    close = groups.affinity[a, b] > SAME_BODY
-    n = len(groups.label)
-    graph = coo_matrix((np.ones(close.sum()), (a[close], b[close])), (n, n))
-    component = connected_components(graph, directed=False)[1]
+    test = replace(
+        test,
+        triplets=frame_triplets(test.visible.shape[1], SPAWN_STRIDES, SPAWN_TRIPLETS),
+        noise_px=test.noise_px * SPAWN_NOISE,
+    )
+    motions = [test.motions(members) for members in groups]
+    relative, tested = zip(*(test.normalised_residuals(m, SPAWN_CAP) for m in motions), strict=True)
+    best_px = np.min([_residual_px(test, m) for m in motions], axis=0)
+    outlier = (np.min(relative, axis=0) > SPAWN_OUTLIER) & np.any(tested, axis=0)
+    n = len(best_px)
+    a, b = links.T
+    linked = coo_matrix((np.ones(len(a)), (a, b)), (n, n)).tocsr()
+    linked = linked + linked.T
+    outlier &= linked @ outlier >= 0.5 * np.asarray(linked.sum(1)).ravel()
+    joined = outlier[a] & outlier[b] & close
+    component = connected_components(coo_matrix((np.ones(joined.sum()), (a[joined], b[joined])), (n, n)), directed=False)[1]
     sizes = np.bincount(component[outlier], minlength=component.max() + 1)
+    found = []
+    for chosen in np.flatnonzero(sizes >= SPAWN_TRACKS):
+        members = np.flatnonzero((component == chosen) & outlier)
+        own_px = _residual_px(test, test.motions(members))[members]
+        found.append(Stray(members, float(np.median(best_px[members]) / max(float(np.median(own_px)), 1e-9))))
+    return found
+
+
+def spawn(groups: Groups) -> int:
+    """Make groups of connected tracks that no group's motion explains, and that one motion of their own explains much better.
+
+    Returns how many were made. What flow smears along occluding edges agrees with no motion, not even with one of its own.
+    """
+    a, b = groups.links.T
+    close = groups.affinity[a, b] > SAME_BODY
+    found = strays(groups.test, [groups.members(g) for g in groups.ids], groups.links, close)
     label = groups.label.copy()
-    fresh = int(label.max()) + 1
-    large = np.flatnonzero(sizes >= rules.min_tracks)
-    for offset, chosen in enumerate(large):
-        label[(component == chosen) & outlier] = fresh + offset
+    fresh = [stray.members for stray in found if stray.gain >= SPAWN_GAIN]
+    for number, members in enumerate(fresh, start=int(label.max()) + 1):
+        label[members] = number
     groups.relabel(label)
-    return len(large)
+    return len(fresh)
+
+
+def _residual_px(test: RigidityTest, motions: list[tuple[ThreeViewMotion, float] | None]) -> Float[np.ndarray, "P"]:
+    """Mean residual of every track in px; `SPAWN_CAP_PX` without a common triplet."""
+    return test.normalised_residuals([None if m is None else (m[0], 1.0) for m in motions], SPAWN_CAP_PX)[0]
 
 
 def _cost(groups: Groups, group: int) -> Float[np.ndarray, "P"]:

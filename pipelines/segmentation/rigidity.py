@@ -13,7 +13,7 @@ from pipelines.segmentation.three_view import ThreeViewMotion, fit_best
 
 MIN_POINTS = 6
 """Fewer points do not test a three-view motion."""
-MOST_POINTS = 120
+MOST_POINTS = 400
 """More are thinned out: they cost time and add nothing."""
 PROJECTIVE_GAIN = 1.3
 """By which factor a projective motion must lower the variance to be preferred to an affine one."""
