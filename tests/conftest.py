@@ -1,17 +1,8 @@
 """Fixtures and switches of the whole suite: shapes in annotations are enforced while the tests run."""
 
-import base64
-import contextlib
-import json
 import os
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 # The import hook must be in place before any test module imports the packages.
@@ -20,6 +11,8 @@ from jaxtyping import install_import_hook
 install_import_hook(["pipelines", "third_party"], "beartype.beartype")
 
 import pytest
+
+from benchmarks.chromium import Browser, chromium, chromium_is_installed
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -41,74 +34,10 @@ def shared_data() -> Path:
     return SHARED
 
 
-CHROMIUM_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1100,900", "--hide-scrollbars",
-)  # fmt: skip
-
-
-class Browser:
-    """A headless Chromium, driven over the W3C WebDriver protocol."""
-
-    def __init__(self, driver_url: str, profile: Path) -> None:
-        options = {"args": [*CHROMIUM_FLAGS, f"--user-data-dir={profile}"]}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        self.url = f"{driver_url}/session"
-        self.url += f"/{self.call('', {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
-
-    def call(self, path: str, content: dict[str, Any] | None = None, method: str = "POST") -> Any:
-        data = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)["value"]
-
-    def open(self, url: str) -> None:
-        self.call("/url", {"url": url})
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        """Run JavaScript in the page; `return` hands something back."""
-        return self.call("/execute/sync", {"script": script, "args": list(arguments)})
-
-    def wait_for(self, script: str, timeout_s: float = 60.0) -> Any:
-        """Run JavaScript until it returns something true."""
-        end = time.monotonic() + timeout_s
-        while not (found := self.run(script)):
-            assert time.monotonic() < end, f"this did not become true within {timeout_s} s: {script}"
-            time.sleep(0.1)
-        return found
-
-    def screenshot(self) -> bytes:
-        """The window as PNG."""
-        return base64.b64decode(self.call("/screenshot", method="GET"))
-
-    def complaints(self) -> list[str]:
-        """Errors on the console since the last call."""
-        entries = self.call("/se/log", {"type": "browser"})
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-    def quit(self) -> None:
-        self.call("", method="DELETE")
-
-
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A headless Chromium; tests that need one are skipped where there is none (Debian: chromium, chromium-driver)."""
-    driver = shutil.which("chromedriver")
-    if driver is None or not (shutil.which("chromium") or shutil.which("google-chrome")):
+    """A headless Chromium; tests that need one are skipped where there is none."""
+    if not chromium_is_installed():
         pytest.skip("no chromium and chromedriver on this machine")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
-        chromium = Browser(f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("chromium"))
-        yield chromium
-        chromium.quit()
-    finally:
-        process.terminate()
-        process.wait()
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running

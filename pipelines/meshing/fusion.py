@@ -1,7 +1,8 @@
 """A surface fused from many depth maps: the truncated signed distance of Curless and Levoy (SIGGRAPH 1996).
 
 Only what the camera saw gets a surface. The grid is rectilinear: the spacing of each axis may grow outwards, so that one
-grid holds near content finely and far walls coarsely; distances are truncated in units of the local spacing.
+grid holds near content finely and far walls coarsely; distances are truncated in units of the local spacing. They are measured
+across the surface, not along the ray: at a floor seen at a grazing angle every node behind it would otherwise be too far away.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from pipelines.geometry import pixel_centres, ray_directions
 from pipelines.meshing.mesh import Mesh
 from pipelines.meshing.views import ObjectViews, Projection, sampled
 
@@ -112,6 +114,33 @@ def seen_depth(depth: Float[np.ndarray, "h w"], projection: Projection) -> Float
         return np.asarray(1.0 / found, np.float32)
 
 
+def facing(depth: Float[np.ndarray, "h w"], intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "h w"]:
+    """Cosine between each pixel's surface and its ray, per unit of z-depth: a point that lies dz in front of the surface, by
+    z-depth, is `facing * dz` away from its plane. 1 where the surface is unknown or jumps.
+
+    In normalised image coordinates (u, v) a plane has inverse depth q = a u + b v + c and normal (a, b, c).
+    """
+    import cv2
+
+    inverse = (1.0 / depth).astype(np.float32)
+    known = cv2.erode(inverse, np.ones((5, 5), np.uint8)) > 0
+    planar = np.abs(cv2.blur(inverse, (5, 5)) - inverse) < PLANAR_SHARE * inverse
+    a = cv2.Sobel(inverse, cv2.CV_32F, 1, 0, ksize=5, scale=1 / 128) * intrinsics[0, 0]
+    b = cv2.Sobel(inverse, cv2.CV_32F, 0, 1, ksize=5, scale=1 / 128) * intrinsics[1, 1]
+    height, width = depth.shape
+    u, v, _ = np.moveaxis(ray_directions(intrinsics, pixel_centres(width, height)), -1, 0)
+    c = inverse - a * u - b * v
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = inverse / np.sqrt(a * a + b * b + c * c)
+    return np.where(known & planar, np.clip(cosine, LEAST_FACING, 1.0), 1.0).astype(np.float32)
+
+
+PLANAR_SHARE = 0.02
+"""Where inverse depth differs more than this from its mean over 5 x 5 pixels, the surface is no plane there."""
+LEAST_FACING = 0.05
+"""More oblique surfaces are treated as this oblique: their normals are mostly noise."""
+
+
 def fused_distance(
     views: ObjectViews, grid: Grid, *, truncation_nodes: float, allowed: Allowed | None = None, stride_px: int = 2
 ) -> tuple[Float[np.ndarray, "X Y Z"], Float[np.ndarray, "X Y Z"]]:
@@ -128,8 +157,9 @@ def fused_distance(
     total, weight = np.zeros((2, len(points)), np.float32)
     for projection, k in views.projected(points):
         depth = seen_depth(np.where(views.seen[k], views.depth[k], np.inf), projection)
+        oblique = facing(views.depth[k], views.intrinsics)[projection.row, projection.column]
         with np.errstate(invalid="ignore"):
-            ahead = (depth - projection.z) / truncation
+            ahead = (depth - projection.z) * oblique / truncation
         known = projection.inside & np.isfinite(depth) & (ahead > -1)
         # Nearby looks resolve more: pixels cover an area that grows with the squared depth.
         w = np.where(known, 1.0 / np.maximum(projection.z, 1e-6) ** 2, 0.0).astype(np.float32)

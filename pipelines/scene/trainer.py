@@ -23,7 +23,7 @@ from pipelines.stage import StageContext
 from pipelines.train import TrainConfig
 
 CACHE_EVERY_STEPS = 16
-CACHE_DECAY = 0.3
+CACHE_DECAY = 0.8
 DENSITY_EPS = 1e-9
 """Adam's epsilon for density grids: nodes that only total variation touches must not move at full speed."""
 
