@@ -35,6 +35,7 @@ BENCHMARKS = {
     "synthetic": Benchmark(
         "the whole chain and 20 true scenes, synthetic", "quality", ("--synthetic", "1", "2", "3", "--truths", "20", *CHAINS)
     ),
+    "oracle": Benchmark("what many scenes buy where the geometry is perfect", "oracle"),
     "automatic": Benchmark("preprocessing without masks, twelve synthetic scenes", "automatic"),
     "sfm": Benchmark("structure from motion per object", "sfm", (PLAYROOM,)),
     "hopkins": Benchmark("motion segmentation of tracks", "hopkins", ("{tracks}",)),
