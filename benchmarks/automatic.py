@@ -139,6 +139,7 @@ def run(spec: SceneSpec, work: Path) -> tuple[GroundTruth, Run]:
 
 def overlaps(labels: Labels, truth: GroundTruth) -> np.ndarray:
     """IoU (objects, true objects) over the clip."""
+    assert truth.segm_train is not None, "synthetic scenes have true masks"
     joint = np.zeros((labels.n_objects, truth.n_objects))
     known = labels.maps < labels.n_objects
     np.add.at(joint, (labels.maps[known], truth.segm_train[known]), 1)
@@ -147,6 +148,8 @@ def overlaps(labels: Labels, truth: GroundTruth) -> np.ndarray:
 
 def judge(truth: GroundTruth, result: Run) -> list[str]:
     """Print a line for each mover and each object of no mover; returns the outcomes."""
+    assert truth.segm_train is not None, "synthetic scenes have true masks"
+    assert truth.depth_train is not None, "and depth"
     iou = overlaps(result.labels, truth)
     matched = {int(k) + 1: int(j) + 1 for j, k in zip(*linear_sum_assignment(-iou[1:, 1:]), strict=True)}
     matched = {k: j for k, j in matched.items() if iou[j, k] >= MIN_IOU}

@@ -54,6 +54,7 @@ def video_of(truth: GroundTruth, folder: Path) -> Video:
 
 def run(truth: GroundTruth, masks: Path | None, config: SfmConfig, work: Path) -> Run:
     """Flow, tracks and SfM in an empty folder."""
+    assert truth.segm_train is not None, "scenes of this benchmark have true masks"
     video = video_of(truth, work / "frames")
     names = tuple(f"object {k}" for k in range(truth.n_objects))
     labels = Labels.load(masks) if masks else Labels(truth.segm_train, names)
@@ -73,11 +74,14 @@ def run(truth: GroundTruth, masks: Path | None, config: SfmConfig, work: Path) -
 
 def true_object(truth: GroundTruth, labels: Labels, object_id: int) -> int:
     """The true object that shares most pixels with a label."""
+    assert truth.segm_train is not None, "scenes of this benchmark have true masks"
     return int(np.bincount(truth.segm_train[labels.maps == object_id], minlength=truth.n_objects).argmax())
 
 
 def table(truth: GroundTruth, result: Run) -> list[PoseError]:
     """Print one line per object; returns the errors."""
+    assert truth.segm_train is not None, "scenes of this benchmark have true masks"
+    assert truth.depth_train is not None, "and depth"
     cam_from_obj, errors = truth.cam_from_obj(), []
     titles = ("object", "status", "tracks", "frames", "rotation", "position", "expected", "rivals")
     print("".join(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
