@@ -105,6 +105,7 @@ def render(
     samples: Annotated[
         str | None, typer.Option("--samples", help="best, 7, 0,3,9, diverse:4, or scales:0.8,1.3 (one per object).")
     ] = None,
+    width: Annotated[int | None, typer.Option("--width", help="Width of the pictures, px [at most 256].")] = None,
 ) -> None:
     """Render sampled scenes along a camera path."""
     _, places = session.execute(["render"], choices={"render": {"path": path, "samples": samples, "width_px": width}})

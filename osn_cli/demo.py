@@ -19,9 +19,7 @@ def run(session: Session, folder: Path, seed: int) -> None:
         session.console.say(f"Rendering a toy room with moving objects to {scene} ...")
         make_scene(demo_spec(seed)).write(scene)
     session = replace(session, folder=folder / "osn-work")
-    # Fewer steps than the preset: the demo should end while one watches.
     choices = {
-        "train": {"steps": DEMO_STEPS},
         "sample": {"n": 1000},
         "render": {"samples": "diverse:2", "width_px": 160, "frame_step": 3},
     }

@@ -1,6 +1,7 @@
 """The real chain on a tiny synthetic scene, through the command line, as a user runs it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,25 @@ def test_a_damaged_result_is_healed(workspace, scene):
     assert "frames/000003.png is missing or damaged" in said
     assert victim.read_bytes() == content
     assert "flow      " not in said
+
+
+def test_scenes_are_rendered_and_reported(workspace, scene):
+    osn("render", "--path", "sway", "--samples", "0", "--width", "64", cwd=scene)
+    videos = sorted((workspace / "render").rglob("*.mp4"))
+    assert videos
+    assert all(path.stat().st_size > 1000 for path in videos)
+    osn("report", cwd=scene)
+    assert "<video" in (workspace / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_runs_to_its_end(scene, tmp_path):
+    """On a scene that is there already, smaller than the demo's own."""
+    (tmp_path / "scene").mkdir()
+    shutil.copy(scene / "video.mp4", tmp_path / "scene" / "video.mp4")
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    command = [sys.executable, "-m", "osn_cli.app", "demo", str(tmp_path), *settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Look at:" in done.stdout + done.stderr
+    assert len(Samples.load(tmp_path / "osn-work" / "sample").score) in (1, 1000)
+    assert list((tmp_path / "osn-work" / "export").rglob("*.ply"))
