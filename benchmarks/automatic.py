@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.artifacts import Flow, Labels, Sfm, Video
+from pipelines.artifacts import Flow, Labels, Sfm, SfmStatus, Video
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
 from pipelines.flow import FlowConfig, compute_flow
@@ -165,7 +165,7 @@ def judge(truth: GroundTruth, result: Run) -> list[str]:
             true = k or int(np.bincount(truth.segm_train[result.labels.maps == j], minlength=truth.n_objects).argmax())
             distance = float(np.median(truth.depth_train[truth.segm_train == true]))
             error = pose_error(model.cam_from_obj, cam_from_obj[true], model.registered, distance)
-            if not model.usable:
+            if not model.usable or (model.status is SfmStatus.DOUBTFUL and error.rotation_deg > GOOD_DEG):
                 outcomes.append("told" if k else "extra, told")
             elif error.rotation_deg > WRONG_DEG:
                 outcomes.append("WRONG" if k else "extra, WRONG")

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipelines.artifacts import Labels, Sfm, Tracks, Video
+from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import PoseError, pose_error
 from pipelines.flow import FlowConfig, compute_flow
@@ -131,7 +131,7 @@ def main() -> None:
         for model, error in list(zip(result.sfm.objects, errors, strict=True))[1:]:
             movers += 1
             good += model.usable and error.rotation_deg <= 1.5
-            silent += model.usable and error.rotation_deg > 5
+            silent += model.status is SfmStatus.OK and error.rotation_deg > 5
     print(f"{good} of {movers} movers registered within 1.5 degrees; {silent} marked good and wrong by more than 5 degrees")
 
 

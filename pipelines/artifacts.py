@@ -185,15 +185,18 @@ class Tracks:
 
 
 class SfmStatus(StrEnum):
-    """How the reconstruction of one object ended. Only `OK` objects enter the scene."""
+    """How the reconstruction of one object ended. `OK`, `DOUBTFUL` and `ASSUMED_DEPTH` enter the scene."""
 
     OK = "ok"
     ASSUMED_DEPTH = "assumed-depth"
     """Background without parallax (static or purely rotating camera): put on a far surface at a stated depth."""
     NO_TRACKS = "no-tracks"
     NOT_REGISTERED = "not-registered"
+    DOUBTFUL = "doubtful"
+    """Reconstructed, but its motion may be a few degrees off, or another motion explains its tracks almost as well. It is in
+    the scene, and marked."""
     UNRELIABLE = "unreliable"
-    """Reconstructed, but held-out evidence or disagreeing attempts say that the motion may be wrong."""
+    """Reconstructed, but the motion is so uncertain that it would only harm the scene."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,8 @@ class ObjectModel:
 
     @property
     def usable(self) -> bool:
-        return self.status in (SfmStatus.OK, SfmStatus.ASSUMED_DEPTH)
+        """Whether the object enters the scene."""
+        return self.status in (SfmStatus.OK, SfmStatus.DOUBTFUL, SfmStatus.ASSUMED_DEPTH)
 
     @classmethod
     def failed(cls, object_id: int, status: SfmStatus, reason: str, n_frames: int) -> "ObjectModel":

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.artifacts import BACKGROUND, Labels, ObjectModel, Sfm, Tracks, Video
+from pipelines.artifacts import BACKGROUND, Labels, ObjectModel, Sfm, SfmStatus, Tracks, Video
 from pipelines.errors import UsageError
 from pipelines.stage import StageConfig, StageContext
 
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-VERSION = 1
+VERSION = 2
 
 
 class SfmConfig(StageConfig):
@@ -107,7 +107,8 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
             views = Views(video, labels, k, principal_px)
             model = _object(config, k, focal.focal_px, tracks.of_object(k), views, context)
             if model.reason:
-                context.progress.note(f"{labels.names[k]}: {model.reason}")
+                outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
+                context.progress.note(f"{labels.names[k]}: {outcome}{model.reason}")
             models.append(model)
             advance(1)
     intrinsics = np.array([[focal.focal_px, 0, principal_px[0]], [0, focal.focal_px, principal_px[1]], [0, 0, 1]])

@@ -68,8 +68,6 @@ class TrainConfig(StageConfig):
     colour_resolution: int = Field(default=512, ge=16)
     """Grid only: finest resolution of colour."""
     hidden: int = Field(default=64, ge=8)
-    box_share: float = Field(default=0.75, gt=0, lt=1)
-    """Share of the background's grid (per axis) for its near box; the rest holds everything out to infinity."""
     cache_resolution: int = Field(default=96, ge=8)
     """Cells per axis in which density is remembered, to place samples; moving objects have `mover_resolution_ratio` of it."""
 

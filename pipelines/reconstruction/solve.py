@@ -113,8 +113,12 @@ def _quality(many: Sightings, final: Grown, choice: Choice, config: "SfmConfig",
     }
 
 
+HARMLESS = 3.0
+"""Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
+
+
 def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: dict[str, float]) -> tuple[SfmStatus, str]:
-    """OK, or why not."""
+    """OK, or why not. Up to `HARMLESS` times the error that passes for OK, an object is better doubtful than missing."""
     possible = int((sightings.seen.sum(1) >= config.min_frame_points).sum())
     n_registered = int(final.registered.sum())
     if n_registered < max(3, config.min_registered_share * possible):
@@ -122,15 +126,18 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
     expected = quality["expected_rotation_error_deg"]
     if expected > config.max_rotation_error_deg:
         return (
-            SfmStatus.UNRELIABLE,
+            SfmStatus.DOUBTFUL if expected <= HARMLESS * config.max_rotation_error_deg else SfmStatus.UNRELIABLE,
             f"its motion is uncertain by about {expected:.1f} deg: too little turn or too little texture",
         )
     difference = quality["halves_difference_deg"]
     if difference > 2 * config.max_rotation_error_deg:
-        return SfmStatus.UNRELIABLE, f"two halves of its tracks tell motions that differ by {difference:.1f} deg"
+        return (
+            SfmStatus.DOUBTFUL if difference <= 2 * HARMLESS * config.max_rotation_error_deg else SfmStatus.UNRELIABLE,
+            f"two halves of its tracks tell motions that differ by {difference:.1f} deg",
+        )
     if quality["rival_ratio"] < config.min_rival_ratio:
         return (
-            SfmStatus.UNRELIABLE,
+            SfmStatus.DOUBTFUL,
             f"another motion explains its tracks almost as well (cost ratio {quality['rival_ratio']:.3f})",
         )
     return SfmStatus.OK, ""

@@ -16,12 +16,46 @@ MAX_MISSED = 0.003
 """Share of an object's mask pixels whose rays may miss its box."""
 
 
-def background_box(model: ObjectModel, share: float) -> Box:
-    """Box around the well reconstructed points and the cameras; contracted space goes on outside."""
+def background_box(model: ObjectModel) -> Box:
+    """Near box around the cameras and some of the points, contracted space outside: the division of the grid that shows best.
+
+    A box around everything resolves a room well, but a yard with far houses badly: a pixel near the camera covers less than
+    one far away. Of several boxes and shares of the grid for them, the one is taken under which the observed points' nodes are
+    smallest relative to their depth, on average.
+    """
     centres = invert(model.cam_from_obj[model.registered])[:, :3, 3]
-    low, high = _robust_extent(model.points)
-    low, high = np.minimum(low, centres.min(0)), np.maximum(high, centres.max(0))
-    return _box(low, high, share)
+    seen = model.registered[model.obs_frame]
+    frames, points = model.obs_frame[seen], model.points[model.obs_point[seen]]
+    step = max(1, len(points) // MAX_JUDGED)
+    frames, points = frames[::step], points[::step]
+    depth = transform(model.cam_from_obj[frames], points[:, None])[:, 0, 2]
+    observed, depth = torch.as_tensor(points[depth > 0], dtype=torch.float32), torch.as_tensor(depth[depth > 0])
+    best, least = None, np.inf
+    for held in HELD_SHARES:
+        low, high = np.quantile(model.points, [(1 - held) / 2, (1 + held) / 2], axis=0)
+        low, high = np.minimum(low, centres.min(0)), np.maximum(high, centres.max(0))
+        for share in BOX_SHARES:
+            box = _box(low, high, share)
+            coarse = float((node_size(box, observed) / depth).mean())
+            if coarse < least:
+                best, least = box, coarse
+    assert best is not None
+    return best
+
+
+HELD_SHARES = (0.5, 0.7, 0.85, 0.98)
+"""Shares of the points (per axis) that a near box may hold."""
+BOX_SHARES = (0.5, 0.65, 0.75, 0.85)
+"""Shares of the grid (per axis) that the near box may take."""
+MAX_JUDGED = 5000
+
+
+def node_size(box: Box, points: Float[torch.Tensor, "n 3"]) -> Float[torch.Tensor, "n"]:
+    """Distance in the object's unit that a step of one in grid coordinates covers: the cube root of the volume's change."""
+    wanted = points.clone().requires_grad_()
+    g = box.grid_from_obj(wanted)
+    rows = [torch.autograd.grad(g[:, axis].sum(), wanted, retain_graph=axis < 2)[0] for axis in range(3)]
+    return torch.linalg.det(torch.stack(rows, 1)).abs().clamp_min(1e-30) ** (-1 / 3)
 
 
 def mover_box(

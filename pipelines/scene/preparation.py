@@ -23,7 +23,7 @@ def untrained_scene(
     models = [sfm.objects[k] for k in sfm.scene_ids]
     seen = pixels.column.cpu().numpy()
     intrinsics = scaled_intrinsics(sfm.intrinsics, pixels.width / video.width, pixels.height / video.height)
-    object_boxes = [boxes.background_box(models[0], config.box_share)]
+    object_boxes = [boxes.background_box(models[0])]
     object_boxes += [boxes.mover_box(model, seen, k, intrinsics) for k, model in enumerate(models[1:], 1)]
     schedule = Schedule(config)
     resolutions = [schedule.resolution(0)] + [schedule.mover_resolution(0)] * (len(models) - 1)

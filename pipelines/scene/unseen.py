@@ -125,8 +125,9 @@ def filled(depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Holes (infinite depth) filled along rows; some depth must be known.
 
     Between like depths, inverse depth is interpolated linearly (exact on planes); otherwise the nearer surface ends there, and
-    the deeper one goes on behind it. Rows, because they mostly run along the ground; those without any depth take the next
-    one's.
+    the deeper one goes on behind it. Beyond the outermost known pixel its depth goes on, or the row's median where that is
+    deeper: a near surface at the picture's border mostly ends soon. Rows, because they mostly run along the ground; those
+    without any depth take the next one's.
     """
     known = np.isfinite(depth)
     inverse = np.where(known, 1 / depth, 0.0)
@@ -139,7 +140,8 @@ def filled(depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         left = np.where(place == 0, right, left)
         one, other = inverse[row, left], inverse[row, right]
         alike = np.maximum(one, other) <= (1 + FAR_STEP) * np.minimum(one, other)
-        between = np.interp(at, ends, inverse[row, ends])
-        inverse[row] = np.where(known[row], inverse[row], np.where(alike, between, np.minimum(one, other)))
+        inside = np.where(alike, np.interp(at, ends, inverse[row, ends]), np.minimum(one, other))
+        beyond = np.minimum(one, np.median(inverse[row, ends]))
+        inverse[row] = np.where(known[row], inverse[row], np.where((at > ends[0]) & (at < ends[-1]), inside, beyond))
     nearest = rows[np.abs(np.arange(len(depth))[:, None] - rows).argmin(1)]
     return np.where(known, depth, 1 / inverse[nearest])
