@@ -29,14 +29,14 @@ def background_box(model: ObjectModel) -> Box:
     step = max(1, len(points) // MAX_JUDGED)
     frames, points = frames[::step], points[::step]
     depth = transform(model.cam_from_obj[frames], points[:, None])[:, 0, 2]
-    observed, depth = torch.as_tensor(points[depth > 0], dtype=torch.float32), torch.as_tensor(depth[depth > 0])
+    observed, distance = torch.as_tensor(points[depth > 0], dtype=torch.float32), torch.as_tensor(depth[depth > 0])
     best, least = None, np.inf
     for held in HELD_SHARES:
         low, high = np.quantile(model.points, [(1 - held) / 2, (1 + held) / 2], axis=0)
         low, high = np.minimum(low, centres.min(0)), np.maximum(high, centres.max(0))
         for share in BOX_SHARES:
             box = _box(low, high, share)
-            coarse = float((node_size(box, observed) / depth).mean())
+            coarse = float((node_size(box, observed) / distance).mean())
             if coarse < least:
                 best, least = box, coarse
     assert best is not None
