@@ -112,7 +112,7 @@ def _model(truth: GroundTruth, k: int, unit: float, generator: np.random.Generat
 
 def _points(
     truth: GroundTruth, k: int, cam_from_obj: Float[np.ndarray, "T 4 4"], generator: np.random.Generator
-) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, " n"]]:
     """Points of the object's surface in its true frame and unit, and the frame each was taken from."""
     assert truth.segm_train is not None and truth.depth_train is not None
     centres = pixel_centres(truth.width, truth.height)

@@ -116,7 +116,7 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
     return KnownScene(truth.width, ids, names, registered, limits, validity.zone, network, evidence, maps)
 
 
-def true_log_scale(scene, truth: GroundTruth) -> Float[np.ndarray, "K"]:
+def true_log_scale(scene, truth: GroundTruth) -> Float[np.ndarray, " K"]:
     """Log scales, in the scene's units, at which every object has its true size."""
     true = truth.cam_from_obj()[list(scene.object_ids)]
     pairs = zip(scene.cam_from_obj, true, scene.registered, strict=True)
@@ -144,7 +144,7 @@ def draw_true(rays: TellingRays, n: int, generator: np.random.Generator) -> tupl
     return x[valid], float(valid.mean() * volume / np.prod((limits[:, 1] - limits[:, 0])[1:]))
 
 
-def within(zone: Zone, centre: Float[np.ndarray, "K"]) -> Zone:
+def within(zone: Zone, centre: Float[np.ndarray, " K"]) -> Zone:
     """The part of a zone within the judged range around the true log scales."""
     bounds = zone.bounds.copy()
     bounds[1:, 0] = np.minimum(bounds[1:, 0], centre[1:] + LOG_SCALE_RANGE[1])
@@ -152,11 +152,11 @@ def within(zone: Zone, centre: Float[np.ndarray, "K"]) -> Zone:
     return replace(zone, bounds=bounds)
 
 
-def judge(name: str, scene, rays: TellingRays, centre: Float[np.ndarray, "K"], learn_s: float) -> str:
+def judge(name: str, scene, rays: TellingRays, centre: Float[np.ndarray, " K"], learn_s: float) -> str:
     """One line of the table."""
     generator = np.random.default_rng(1)
 
-    def truly(x: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, "n"]:
+    def truly(x: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, " n"]:
         return is_valid(true_agreement(rays.depth_alone, rays.labels, np.exp(x - centre)))
 
     validity: Validity = assess(order_tests(scene.evidence), scene.log_scale_range, generator, LabelConfig())

@@ -157,10 +157,10 @@ class Tracks:
     Observations are sorted by track, then frame; a track need not cover consecutive frames.
     """
 
-    track: Int[np.ndarray, "N"]
-    frame: Int[np.ndarray, "N"]
+    track: Int[np.ndarray, " N"]
+    frame: Int[np.ndarray, " N"]
     xy_px: Float[np.ndarray, "N 2"]
-    object_id: UInt8[np.ndarray, "P"]
+    object_id: UInt8[np.ndarray, " P"]
 
     def __post_init__(self) -> None:
         n = len(self.track)
@@ -210,13 +210,13 @@ class ObjectModel:
     status: SfmStatus
     reason: str
     """One sentence for people; empty when all went well."""
-    registered: Bool[np.ndarray, "T"]
+    registered: Bool[np.ndarray, " T"]
     cam_from_obj: Float[np.ndarray, "T 4 4"]
     points: Float[np.ndarray, "M 3"]
-    point_error_px: Float[np.ndarray, "M"]
+    point_error_px: Float[np.ndarray, " M"]
     point_rgb: UInt8[np.ndarray, "M 3"]
-    obs_point: Int[np.ndarray, "N"]
-    obs_frame: Int[np.ndarray, "N"]
+    obs_point: Int[np.ndarray, " N"]
+    obs_frame: Int[np.ndarray, " N"]
     obs_xy_px: Float[np.ndarray, "N 2"]
     quality: dict[str, float] = field(default_factory=dict)
     """Figures of the chosen attempt: median reprojection error, held-out error, parallax, ... (names carry units)."""
@@ -316,8 +316,8 @@ class Samples:
     """
 
     log_scale: Float[np.ndarray, "n K"]
-    score: Float[np.ndarray, "n"]
-    object_ids: Int[np.ndarray, "K"]
+    score: Float[np.ndarray, " n"]
+    object_ids: Int[np.ndarray, " K"]
 
     def __post_init__(self) -> None:
         n, k = self.log_scale.shape

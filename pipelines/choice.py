@@ -23,7 +23,7 @@ class ChosenScene:
     """One scale combination; `index` and `score` are those of the sample, None for a combination of one's own."""
 
     name: str
-    scale: Float[np.ndarray, "K"]
+    scale: Float[np.ndarray, " K"]
     index: int | None
     score: float | None
 

@@ -104,7 +104,7 @@ def render(config: RenderConfig, *, scene: SceneLike, samples: Samples, context:
         return films.paths
 
 
-def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray, "K"]) -> "list[Shot]":
+def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray, " K"]) -> "list[Shot]":
     """The images to render. Paths about a pivot look at what the filming camera has before it under the given scales.
 
     Raises UsageError when no frame with a known camera is left, InputError for a bad JSON path.
@@ -140,7 +140,7 @@ def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray,
             assert_never(unknown)
 
 
-def _pivots(scene: SceneLike, frames: list[int], scale: Float[np.ndarray, "K"]) -> Float[np.ndarray, "n"]:
+def _pivots(scene: SceneLike, frames: list[int], scale: Float[np.ndarray, " K"]) -> Float[np.ndarray, " n"]:
     """Depth of what the camera looks at: the median over the movers (over everything where none is seen), smoothed in time."""
     from scipy.ndimage import gaussian_filter1d
 

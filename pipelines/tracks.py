@@ -93,7 +93,7 @@ def build_tracks(config: TracksConfig, *, video: Video, flow: Flow, labels: Labe
     return tracks
 
 
-def _listed(paths: list[Float32[np.ndarray, "T _ 2"]], ids: list[UInt8[np.ndarray, "_"]]) -> Tracks:
+def _listed(paths: list[Float32[np.ndarray, "T _ 2"]], ids: list[UInt8[np.ndarray, " _"]]) -> Tracks:
     """Dense paths as a list of observations, sorted by track and frame."""
     path = np.concatenate(paths, 1)
     track, frame = np.nonzero(np.isfinite(path[..., 0]).T)

@@ -22,7 +22,7 @@ class Prompt:
     """Points on (`positive`) and off the object, a box round it, and low-resolution logits of an earlier answer."""
 
     points_px: Float[np.ndarray, "n 2"] = field(default_factory=_no_points)
-    positive: Bool[np.ndarray, "n"] = field(default_factory=_no_flags)
+    positive: Bool[np.ndarray, " n"] = field(default_factory=_no_flags)
     box_px: Float[np.ndarray, "4"] | None = None
     """x0, y0, x1, y1 of the edges."""
     logits: Float32[np.ndarray, "side side"] | None = None

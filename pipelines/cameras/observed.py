@@ -15,7 +15,7 @@ LIGHT, DARK = 0.86, 0.74
 """The two greys of the hatching."""
 
 
-def seen_points(points: Float[np.ndarray, "N 3"], views: ObjectViews, *, depth_tolerance: float) -> Bool[np.ndarray, "N"]:
+def seen_points(points: Float[np.ndarray, "N 3"], views: ObjectViews, *, depth_tolerance: float) -> Bool[np.ndarray, " N"]:
     """Points of the object's frame that some filmed frame saw: unoccluded there, at a depth that agrees.
 
     depth_tolerance: share of the depth by which a point may miss the surface that the frame saw.

@@ -57,7 +57,7 @@ def turned_about_pivot(pivot: float, azimuth_deg: float, elevation_deg: float) -
 def sway(
     cam_from_world: Float[np.ndarray, "T 4 4"],
     frames: Sequence[int],
-    pivots: Float[np.ndarray, "n"],
+    pivots: Float[np.ndarray, " n"],
     *,
     amplitude_deg: float,
     period_frames: int,
@@ -72,7 +72,7 @@ def sway(
 
 
 def orbit(
-    cam_from_world: Float[np.ndarray, "T 4 4"], frames: Sequence[int], pivots: Float[np.ndarray, "n"], *, amplitude_deg: float
+    cam_from_world: Float[np.ndarray, "T 4 4"], frames: Sequence[int], pivots: Float[np.ndarray, " n"], *, amplitude_deg: float
 ) -> list[Shot]:
     """One swing to the right, to the left and back over the listed frames (repeat one frame to stop time)."""
     shots = []

@@ -31,7 +31,7 @@ class Alignment:
     n_columns: int
 
     @property
-    def true_log_scale(self) -> Float[np.ndarray, "K"]:
+    def true_log_scale(self) -> Float[np.ndarray, " K"]:
         """Log scale, in the scene's units, at which each object has its true size; NaN where that is not known."""
         log_scale = np.full(self.n_columns, np.nan)
         log_scale[list(self.columns)] = [np.log(pose.scale / self.poses[0].scale) for pose in self.poses]

@@ -15,7 +15,7 @@ from pipelines.scene.zone import Zone
 _ZONE_SAMPLES = 2000
 
 
-def ones(maps: AloneMaps) -> Float[np.ndarray, "K"]:
+def ones(maps: AloneMaps) -> Float[np.ndarray, " K"]:
     """All scales 1 after normalisation: units in which every object's median depth, where it is seen, equals the background's.
 
     So the combination depends on the video, not on the units that SfM happened to choose.
@@ -25,7 +25,7 @@ def ones(maps: AloneMaps) -> Float[np.ndarray, "K"]:
     return _relative(-np.log(medians))
 
 
-def depth_prior(maps: AloneMaps, prior: dict[int, Float[np.ndarray, "h w"]]) -> Float[np.ndarray, "K"]:
+def depth_prior(maps: AloneMaps, prior: dict[int, Float[np.ndarray, "h w"]]) -> Float[np.ndarray, " K"]:
     """Scales from a monocular depth network: per object the median ratio of the prior's depth to its own.
 
     prior: depth map at the maps' size for each of `maps.frames` that has one, in any common unit.
@@ -45,12 +45,12 @@ def depth_prior(maps: AloneMaps, prior: dict[int, Float[np.ndarray, "h w"]]) -> 
     return _relative(medians)
 
 
-def zone_centre(zone: Zone, generator: np.random.Generator) -> Float[np.ndarray, "K"]:
+def zone_centre(zone: Zone, generator: np.random.Generator) -> Float[np.ndarray, " K"]:
     """Centre of mass of the zone in log scales. The zone is convex, so it lies inside."""
     return zone.sample(_ZONE_SAMPLES, generator).mean(0)
 
 
-def contact(zone: Zone) -> Float[np.ndarray, "K"]:
+def contact(zone: Zone) -> Float[np.ndarray, " K"]:
     """Each object as far away, and so as large, as the video allows: where it touches what it hides.
 
     The upper ends of all intervals together satisfy every bound: x_i <= b_i0 <= b_ij + b_j0 in the closed zone.
@@ -81,6 +81,6 @@ def read_depth_prior(folder: Path, maps: AloneMaps) -> dict[int, Float[np.ndarra
     return prior
 
 
-def _relative(log_scale: Float[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
+def _relative(log_scale: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
     """Relative to the background; objects that are not known are left at their own unit."""
     return np.nan_to_num(log_scale - log_scale[0], nan=0.0)

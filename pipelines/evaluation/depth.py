@@ -32,7 +32,7 @@ def scale_shift_invariant_error(
     return float(np.abs(mapped - q).mean())
 
 
-def _location_and_spread(values: Float[np.ndarray, "n"]) -> tuple[float, float]:
+def _location_and_spread(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """Median, and mean absolute deviation from it."""
     median = float(np.median(values))
     return median, float(np.abs(values - median).mean())

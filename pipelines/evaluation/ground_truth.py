@@ -40,7 +40,7 @@ class GroundTruth:
     fps: float
     cam_from_world_train: Float[np.ndarray, "T 4 4"]
     cam_from_world_test: Float[np.ndarray, "V 4 4"]
-    frame_test: Int[np.ndarray, "V"]
+    frame_test: Int[np.ndarray, " V"]
     """Time of each held-out view, as an index into the filmed frames."""
     images_train: tuple[Path, ...] = ()
     images_test: tuple[Path, ...] = ()

@@ -21,7 +21,7 @@ from pipelines.progress import Progress, Silent
 from pipelines.scenery import SceneLike, ViewLike
 
 _DRAWS = 20_000
-Rescaled = Callable[[TrueView, Float[np.ndarray, "K"]], TrueView]
+Rescaled = Callable[[TrueView, Float[np.ndarray, " K"]], TrueView]
 """The same held-out view in the scene with these scales, relative to the true ones."""
 
 
@@ -94,7 +94,7 @@ def _score(alignment: Alignment, rendered: list[ViewLike], truths: list[TrueView
 def rescaled_by(oracle: SceneLike) -> Rescaled:
     """Views of the other true scenes, rendered by a perfect scene in true units (`pipelines.synthetic.oracle`)."""
 
-    def rescaled(view: TrueView, scale: Float[np.ndarray, "K"]) -> TrueView:
+    def rescaled(view: TrueView, scale: Float[np.ndarray, " K"]) -> TrueView:
         height, width = view.rgb.shape[:2]
         seen = oracle.render(
             t=view.t,

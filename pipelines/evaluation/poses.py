@@ -44,7 +44,7 @@ def align_rotations(
 def pose_error(
     est: Float[np.ndarray, "frames 4 4"],
     true: Float[np.ndarray, "frames 4 4"],
-    registered: Bool[np.ndarray, "frames"] | None = None,
+    registered: Bool[np.ndarray, " frames"] | None = None,
     distance: float | None = None,
 ) -> PoseError:
     """Compare cam_from_obj with the truth, free of the object's own frame and unit.

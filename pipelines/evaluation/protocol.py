@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-def scale_distance(log_scale: Float[np.ndarray, "n K"], true_log_scale: Float[np.ndarray, "K"]) -> Float[np.ndarray, "n"]:
+def scale_distance(log_scale: Float[np.ndarray, "n K"], true_log_scale: Float[np.ndarray, " K"]) -> Float[np.ndarray, " n"]:
     """Euclidean distance in log scales, over the objects whose true scale is known."""
     known = np.isfinite(true_log_scale)
     return np.linalg.norm(log_scale[:, known] - true_log_scale[known], axis=1)
 
 
 def candidates(
-    distance: Float[np.ndarray, "n"], closest: int, lucky: int, lucky_of: int, generator: np.random.Generator
-) -> Int[np.ndarray, "m"]:
+    distance: Float[np.ndarray, " n"], closest: int, lucky: int, lucky_of: int, generator: np.random.Generator
+) -> Int[np.ndarray, " m"]:
     """Samples worth rendering: the closest ones, and some at random of those that follow. Fewer where there are fewer."""
     order = np.argsort(distance, kind="stable")
     following = order[closest : closest + lucky_of]

@@ -138,7 +138,7 @@ class _Comparison:
         return views.true_views(self.truth, self.config.n_views, width, self.scene.registered[0])
 
     @cached_property
-    def baselines(self) -> dict[str, Float[np.ndarray, "K"]]:
+    def baselines(self) -> dict[str, Float[np.ndarray, " K"]]:
         return _baselines(self.config, self.scene, self.notes) if self.config.baselines and self.full else {}
 
     def novel_views(self) -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ class _Comparison:
                 rows.append({"scales": name, **views.summarised(scores), "log_distance": float(off), "views": len(judged)})
         return rows
 
-    def _best_sample(self) -> dict[str, Float[np.ndarray, "K"]]:
+    def _best_sample(self) -> dict[str, Float[np.ndarray, " K"]]:
         """By PSNR at the screening width, among those that the protocol renders. Empty without samples."""
         config, log_scale = self.config, self.samples.log_scale
         distance = protocol.scale_distance(log_scale, self.alignment.true_log_scale)
@@ -180,7 +180,7 @@ class _Comparison:
         best = max(self.candidates, key=lambda row: row["psnr_db"])["sample"]
         return {f"best of {len(log_scale)}": log_scale[best]}
 
-    def _mean_psnr(self, scale: Float[np.ndarray, "K"]) -> float:
+    def _mean_psnr(self, scale: Float[np.ndarray, " K"]) -> float:
         pairs = [(views.render_like(self.scene, self.alignment, view, scale), view) for view in self.small]
         return views.summarised([views.compare_view(r, view, self.alignment.true_of) for r, view in pairs])["psnr_db"]
 
@@ -210,10 +210,10 @@ class _Comparison:
         ]
 
 
-def _baselines(config: EvaluateConfig, scene: EvaluatedScene, notes: list[str]) -> dict[str, Float[np.ndarray, "K"]]:
+def _baselines(config: EvaluateConfig, scene: EvaluatedScene, notes: list[str]) -> dict[str, Float[np.ndarray, " K"]]:
     """Log scales of each single solution that can be had."""
     maps = _maps(scene)
-    makers: dict[str, Callable[[], Float[np.ndarray, K]]] = {"ones": lambda: baselines.ones(maps)}
+    makers: dict[str, Callable[[], Float[np.ndarray, " K"]]] = {"ones": lambda: baselines.ones(maps)}
     zone = scene.zone
     if zone is not None:
         makers["zone centre"] = lambda: baselines.zone_centre(zone, np.random.default_rng(config.seed))
@@ -281,7 +281,7 @@ def valid_set_scores(
         return everything
 
     zone, network = scene.zone, scene.network
-    sets: dict[str, Callable[[Float[np.ndarray, "H K"]], Bool[np.ndarray, H]]] = {}
+    sets: dict[str, Callable[[Float[np.ndarray, "H K"]], Bool[np.ndarray, " H"]]] = {}
     if zone is not None:
         sets["zone"] = zone.contains
     if network is not None:

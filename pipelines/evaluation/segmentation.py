@@ -17,8 +17,8 @@ class Overlap:
     """Pixel counts of one image: `both[i, j]` where the truth is i and the prediction j, for labels below n."""
 
     both: Int[np.ndarray, "n n"]
-    true: Int[np.ndarray, "n"]
-    predicted: Int[np.ndarray, "n"]
+    true: Int[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n"]
 
     @property
     def iou(self) -> Float[np.ndarray, "n n"]:

@@ -31,7 +31,7 @@ class TellingRays:
     """Rays that hit two or more objects, and which one is seen. Depth +inf: not hit."""
 
     depth_alone: Float32[np.ndarray, "R K"]
-    labels: Integer[np.ndarray, "R"]
+    labels: Integer[np.ndarray, " R"]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def telling_rays(truth: GroundTruth, max_rays: int | None = None, seed: int = 0)
 
 
 def true_agreement(
-    depth_alone: Float[np.ndarray, "R K"], labels: Integer[np.ndarray, "R"], scales: Float[np.ndarray, "H K"]
-) -> Float[np.ndarray, "H"]:
+    depth_alone: Float[np.ndarray, "R K"], labels: Integer[np.ndarray, " R"], scales: Float[np.ndarray, "H K"]
+) -> Float[np.ndarray, " H"]:
     """Share of the rays on which the object that is seen is the nearest under each combination; 1 where there are no rays.
 
     Rays that hit fewer than two objects are left out. scales: relative to the true ones, the background's being 1.
@@ -87,7 +87,7 @@ def true_agreement(
     return agreed / len(depth)
 
 
-def _shown(depth: Float32[np.ndarray, "rays K"], k: int, scales: Float32[np.ndarray, "h K"]) -> Integer[np.ndarray, "h"]:
+def _shown(depth: Float32[np.ndarray, "rays K"], k: int, scales: Float32[np.ndarray, "h K"]) -> Integer[np.ndarray, " h"]:
     """On how many rays object k is the nearest."""
     own = depth[:, k] * scales[:, k, None]
     nearest = np.isfinite(own)
@@ -98,7 +98,7 @@ def _shown(depth: Float32[np.ndarray, "rays K"], k: int, scales: Float32[np.ndar
     return nearest.sum(1)
 
 
-def is_valid(agreement: Float[np.ndarray, "H"], threshold: float = VALID_AGREEMENT) -> Bool[np.ndarray, "H"]:
+def is_valid(agreement: Float[np.ndarray, " H"], threshold: float = VALID_AGREEMENT) -> Bool[np.ndarray, " H"]:
     """Whether combinations of this agreement count as valid."""
     return agreement >= threshold
 
@@ -112,7 +112,7 @@ def draw_log_scales(
     return drawn
 
 
-def score_set(learned: Bool[np.ndarray, "H"], true: Bool[np.ndarray, "H"]) -> SetScore:
+def score_set(learned: Bool[np.ndarray, " H"], true: Bool[np.ndarray, " H"]) -> SetScore:
     """Precision, recall and intersection over union of two sets of combinations."""
     both, either = int((learned & true).sum()), int((learned | true).sum())
     n_learned, n_true = int(learned.sum()), int(true.sum())
@@ -126,9 +126,9 @@ def score_set(learned: Bool[np.ndarray, "H"], true: Bool[np.ndarray, "H"]) -> Se
 
 
 def score_membership(
-    member: Callable[[Float[np.ndarray, "H K"]], Bool[np.ndarray, "H"]],
+    member: Callable[[Float[np.ndarray, "H K"]], Bool[np.ndarray, " H"]],
     rays: TellingRays,
-    true_log_scale: Float[np.ndarray, "K"],
+    true_log_scale: Float[np.ndarray, " K"],
     *,
     n: int,
     generator: np.random.Generator,

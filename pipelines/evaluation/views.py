@@ -42,7 +42,7 @@ class ViewScore:
     overlap: Overlap | None
 
 
-def true_views(truth: GroundTruth, n: int, width: int | None, usable: Bool[np.ndarray, "T"]) -> list[TrueView]:
+def true_views(truth: GroundTruth, n: int, width: int | None, usable: Bool[np.ndarray, " T"]) -> list[TrueView]:
     """At most n held-out views, evenly spread over those whose time is usable (has a camera pose in the scene)."""
     views = np.flatnonzero(usable[truth.frame_test])
     chosen = views[np.unique(np.linspace(0, len(views) - 1, min(n, len(views))).round().astype(int))] if len(views) else views
@@ -74,7 +74,7 @@ def true_view(truth: GroundTruth, view: int, width: int | None) -> TrueView:
     )
 
 
-def render_like(scene: SceneLike, alignment: Alignment, view: TrueView, scale: Float[np.ndarray, "K"]) -> ViewLike:
+def render_like(scene: SceneLike, alignment: Alignment, view: TrueView, scale: Float[np.ndarray, " K"]) -> ViewLike:
     """The scene under one combination, seen by the camera of a held-out view."""
     height, width = view.rgb.shape[:2]
     return scene.render(

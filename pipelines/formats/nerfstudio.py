@@ -21,7 +21,7 @@ def transforms(
     width: int,
     height: int,
     cam_from_world: Float[np.ndarray, "T 4 4"],
-    registered: Bool[np.ndarray, "T"],
+    registered: Bool[np.ndarray, " T"],
 ) -> dict[str, Any]:
     """The document, listing registered frames only; files are `images/%06d.png` and `masks/%06d.png`."""
     world_from_gl_camera = invert(cam_from_world) @ GL_FROM_CV_CAMERA
@@ -61,7 +61,7 @@ def write_nerfstudio(
     *,
     intrinsics: Float[np.ndarray, "3 3"],
     cam_from_world: Float[np.ndarray, "T 4 4"],
-    registered: Bool[np.ndarray, "T"],
+    registered: Bool[np.ndarray, " T"],
     video: Video,
     labels: Labels,
 ) -> Path:

@@ -27,8 +27,8 @@ GL_FROM_CV_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
 class Placement:
     """One sampled scene in time: K objects, T frames. A node takes object points X to `scale * rotate(q, X) + translation`."""
 
-    times_s: Float[np.ndarray, "T"]
-    scale: Float[np.ndarray, "K"]
+    times_s: Float[np.ndarray, " T"]
+    scale: Float[np.ndarray, " K"]
     translation: Float[np.ndarray, "K T 3"]
     quaternion: Float[np.ndarray, "K T 4"]
     visible: Bool[np.ndarray, "K T"]
@@ -76,7 +76,7 @@ def upright_from_world(cam_from_world: Float[np.ndarray, "T 4 4"]) -> Float[np.n
     return np.stack([np.cross(ahead, up), up, -ahead])
 
 
-def nearest_registered(registered: Bool[np.ndarray, "T"]) -> np.ndarray:
+def nearest_registered(registered: Bool[np.ndarray, " T"]) -> np.ndarray:
     """For each frame the index of the nearest registered one (the frame itself when none is)."""
     known = np.flatnonzero(registered)
     frames = np.arange(len(registered))
@@ -94,7 +94,7 @@ def continuous_quaternions(rotation: Float[np.ndarray, "T 3 3"]) -> Float[np.nda
     return quaternions * signs[:, None]
 
 
-def place(scene: SceneLike, scale: Float[np.ndarray, "K"], *, unit: float = 1.0) -> Placement:
+def place(scene: SceneLike, scale: Float[np.ndarray, " K"], *, unit: float = 1.0) -> Placement:
     """The scene under a scale combination; `unit` is the length of one world unit in the exported file (metres)."""
     cam_from_world = scene.cam_from_obj[0][nearest_registered(scene.registered[0])]
     upright = upright_from_world(cam_from_world)

@@ -12,7 +12,7 @@ from pipelines.scenery import FieldLike
 QUERY_POINTS = 1 << 17
 
 
-def density_on(field: FieldLike, points: Float[np.ndarray, "N 3"], device: Any) -> Float[np.ndarray, "N"]:
+def density_on(field: FieldLike, points: Float[np.ndarray, "N 3"], device: Any) -> Float[np.ndarray, " N"]:
     """Density at points of the object's frame, per own unit, queried in chunks."""
     import torch
 

@@ -94,7 +94,7 @@ def _blocks_near(points: np.ndarray, grid: Grid, reach_nodes: int) -> np.ndarray
     return binary_dilation(blocks, np.ones((3, 3, 3), bool), iterations=rounds)
 
 
-def seen_depth(depth: Float[np.ndarray, "h w"], projection: Projection) -> Float[np.ndarray, "N"]:
+def seen_depth(depth: Float[np.ndarray, "h w"], projection: Projection) -> Float[np.ndarray, " N"]:
     """Depth map (+inf: nothing) at projected points, +inf outside.
 
     Within a surface inverse depth is interpolated, which is exact for a plane however obliquely it is seen; at its edges

@@ -46,7 +46,7 @@ class Mesh:
         """In another unit."""
         return replace(self, vertices=(self.vertices * size).astype(np.float32))
 
-    def keep_vertices(self, keep: Bool[np.ndarray, "V"]) -> "Mesh":
+    def keep_vertices(self, keep: Bool[np.ndarray, " V"]) -> "Mesh":
         """The triangles whose three vertices are kept."""
         faces = self.faces[keep[self.faces].all(1)]
         used = np.zeros(len(self.vertices), bool)
@@ -83,7 +83,7 @@ def linear_rgb(rgb: UInt8[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def component_of_vertex(mesh: Mesh) -> Int[np.ndarray, "V"]:
+def component_of_vertex(mesh: Mesh) -> Int[np.ndarray, " V"]:
     """Connected component of each vertex, numbered from 0."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -64,7 +64,7 @@ class MaskedMaps:
     depth: Float[np.ndarray, "T K h w"]
     opacity: Float[np.ndarray, "T K h w"]
     column: UInt8[np.ndarray, "T h w"]
-    frames: Int[np.ndarray, "T"]
+    frames: Int[np.ndarray, " T"]
     intrinsics: Float[np.ndarray, "3 3"]
     cam_from_obj: Float[np.ndarray, "K T 4 4"]
     registered: Bool[np.ndarray, "K T"]
@@ -134,12 +134,12 @@ class _Silhouettes:
         usual = float(np.median(own)) if len(own) else 1.0
         return cls(views, config.mask_margin_px, config.min_support_share * usual)
 
-    def allow(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, "N"]:
+    def allow(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         share = _share_inside(points, self.views, self.margin_px)
         return (share > 0) & (share >= self.min_share)
 
 
-def _share_inside(points: np.ndarray, views: ObjectViews, margin_px: int) -> Float[np.ndarray, "N"]:
+def _share_inside(points: np.ndarray, views: ObjectViews, margin_px: int) -> Float[np.ndarray, " N"]:
     """Of the frames that can tell, the share that see each point inside the object's mask."""
     on_object, on_background = silhouette_support(points, views, margin_px=margin_px)
     return on_object / np.maximum(on_object + on_background, 1)

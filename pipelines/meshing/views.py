@@ -24,7 +24,7 @@ class ObjectViews:
     depth is +inf where the object alone is not hit; seen is where the mask says that this object is in front.
     """
 
-    frames: Int[np.ndarray, "T"]
+    frames: Int[np.ndarray, " T"]
     intrinsics: Float[np.ndarray, "3 3"]
     cam_from_obj: Float[np.ndarray, "T 4 4"]
     depth: Float[np.ndarray, "T h w"]
@@ -67,11 +67,11 @@ class ObjectViews:
 class Projection:
     """N points in one image: nearest pixel, z-depth, and whether they are in front of the camera and inside the image."""
 
-    row: Int[np.ndarray, "N"]
-    column: Int[np.ndarray, "N"]
+    row: Int[np.ndarray, " N"]
+    column: Int[np.ndarray, " N"]
     xy_px: Float[np.ndarray, "N 2"]
-    z: Float[np.ndarray, "N"]
-    inside: Bool[np.ndarray, "N"]
+    z: Float[np.ndarray, " N"]
+    inside: Bool[np.ndarray, " N"]
 
     @classmethod
     def of(
@@ -94,7 +94,7 @@ class Projection:
 
 def silhouette_support(
     points: Float[np.ndarray, "N 3"], views: ObjectViews, *, margin_px: int
-) -> tuple[Int[np.ndarray, "N"], Int[np.ndarray, "N"]]:
+) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
     """In how many frames each point falls inside the object's mask (grown by a margin), and in how many on the background.
 
     Frames where another object or an unknown label is in front say nothing.
@@ -119,7 +119,7 @@ def vertex_colours(
     images: "Iterator[UInt8[np.ndarray, 'H W 3']]",
     *,
     tolerance: float,
-) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, "V"]]:
+) -> tuple[Float[np.ndarray, "V 3"], Float[np.ndarray, " V"]]:
     """Mean colour of each vertex over the frames that see it, and the weight of that evidence (0: never seen).
 
     A frame sees a vertex when the mask says the object is in front, the object's depth there agrees within `tolerance`

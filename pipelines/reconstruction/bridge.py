@@ -77,8 +77,8 @@ def _bridge_towards(sightings: Sightings, grown: Grown, options: GrowOptions, di
 
 
 def _settled(
-    local: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions
-) -> tuple[Structure, Bool[np.ndarray, "P"]] | None:
+    local: Sightings, structure: Structure, registered: Bool[np.ndarray, " T"], options: GrowOptions
+) -> tuple[Structure, Bool[np.ndarray, " P"]] | None:
     """The run's own points triangulated and adjusted with its poses; None when there are too few."""
     structure, placed = place_points(local, structure, registered, 8 * options.max_error_px)
     if placed.sum() < options.min_frame_points:
@@ -89,7 +89,7 @@ def _settled(
 
 
 def _joined(
-    grown: Grown, run: Structure, wanted: Float[np.ndarray, "T 4 4"], registered: Bool[np.ndarray, "T"], anchors: np.ndarray
+    grown: Grown, run: Structure, wanted: Float[np.ndarray, "T 4 4"], registered: Bool[np.ndarray, " T"], anchors: np.ndarray
 ) -> Grown:
     """The run's poses, moved as a whole to agree with the wanted poses of its anchors, beside the rest."""
     r_run, r_wanted = run.cam_from_obj[anchors, :3, :3], wanted[anchors, :3, :3]

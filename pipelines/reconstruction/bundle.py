@@ -25,8 +25,8 @@ MIN_DEPTH = 1e-3
 class Observations:
     """Where points were seen: point `point[n]` in frame `frame[n]` at `xy_px[n]` from the principal point."""
 
-    frame: Int[np.ndarray, "N"]
-    point: Int[np.ndarray, "N"]
+    frame: Int[np.ndarray, " N"]
+    point: Int[np.ndarray, " N"]
     xy_px: Float[np.ndarray, "N 2"]
 
     def where(self, kept: np.ndarray) -> "Observations":
@@ -46,7 +46,7 @@ class Structure:
 class NormalMatrix:
     """Gauss-Newton matrix at a solution, points eliminated, in units of one over squared px (residual variance not applied)."""
 
-    frames: Int[np.ndarray, "F"]
+    frames: Int[np.ndarray, " F"]
     """Frames whose six unknowns (w, v) the matrix holds, in order; the focal length's logarithm follows when free."""
     matrix: Float[np.ndarray, "A A"]
 
@@ -71,7 +71,7 @@ def exp_rotation(w: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
     return np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / (2 * np.pi)) ** 2 * (cross @ cross)
 
 
-def reproject(structure: Structure, observed: Observations) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
+def reproject(structure: Structure, observed: Observations) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, " N"]]:
     """Residual (predicted minus observed, px) and depth of every observation."""
     poses = structure.cam_from_obj[observed.frame]
     cam = np.einsum("nij,nj->ni", poses[:, :3, :3], structure.points[observed.point]) + poses[:, :3, 3]
@@ -80,7 +80,7 @@ def reproject(structure: Structure, observed: Observations) -> tuple[Float[np.nd
     return structure.focal_px * cam[:, :2] / safe[:, None] - observed.xy_px, depth
 
 
-def cauchy(residual_px: Float[np.ndarray, "N 2"], loss_px: float) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+def cauchy(residual_px: Float[np.ndarray, "N 2"], loss_px: float) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
     """Cauchy cost per observation (px²) and its weight in iteratively reweighted least squares."""
     squared = np.sum(residual_px**2, -1) / loss_px**2
     return 0.5 * loss_px**2 * np.log1p(squared), 1.0 / (1.0 + squared)

@@ -81,7 +81,7 @@ def complete(sightings: Sightings, grown: Grown, views: Views, options: GrowOpti
     return Sightings(table), replace(grown, structure=structure, registered=registered)
 
 
-def relink(sightings: Sightings, grown: Grown, views: Views, frames: Bool[np.ndarray, "T"], options: GrowOptions) -> Sightings:
+def relink(sightings: Sightings, grown: Grown, views: Views, frames: Bool[np.ndarray, " T"], options: GrowOptions) -> Sightings:
     """Add sightings, in frames whose poses are roughly known, of points that were tracked elsewhere: ties to the rest."""
     table = sightings.xy_px.copy()
     normals = surface_normals(grown.structure.points, grown.placed)
@@ -98,7 +98,7 @@ def relink(sightings: Sightings, grown: Grown, views: Views, frames: Bool[np.nda
 
 
 def extrapolated(
-    cam_from_obj: Float[np.ndarray, "T 4 4"], registered: Bool[np.ndarray, "T"], t: int, nearest: int, direction: int
+    cam_from_obj: Float[np.ndarray, "T 4 4"], registered: Bool[np.ndarray, " T"], t: int, nearest: int, direction: int
 ) -> Float[np.ndarray, "4 4"]:
     """Pose at t of a motion that goes on as it was around `nearest`, the last registered frame when walking in `direction`."""
     from scipy.spatial.transform import Rotation
@@ -114,7 +114,7 @@ def extrapolated(
     return rigid(rotation, cam_from_obj[nearest, :3, 3] + ratio * shift)
 
 
-def surface_normals(points: Float[np.ndarray, "P 3"], placed: Bool[np.ndarray, "P"]) -> Float[np.ndarray, "P 3"]:
+def surface_normals(points: Float[np.ndarray, "P 3"], placed: Bool[np.ndarray, " P"]) -> Float[np.ndarray, "P 3"]:
     """Unit normals of planes through each point's neighbours (sign arbitrary); zero where there is no point."""
     from scipy.spatial import cKDTree
 
@@ -129,11 +129,11 @@ def surface_normals(points: Float[np.ndarray, "P 3"], placed: Bool[np.ndarray, "
 
 def warps_between(
     structure: Structure,
-    index: Int[np.ndarray, "n"],
+    index: Int[np.ndarray, " n"],
     normals: Float[np.ndarray, "n 3"],
     reference_from_obj: Float[np.ndarray, "n 4 4"],
     target_from_obj: Float[np.ndarray, "4 4"],
-) -> tuple[Float[np.ndarray, "n 2 2"], Bool[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 2 2"], Bool[np.ndarray, " n"]]:
     """Affine maps of the surface around each point from its reference image to the target, and where both see the same side."""
     points = structure.points[index]
     helper = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])

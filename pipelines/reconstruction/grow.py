@@ -42,15 +42,19 @@ class Grown:
     """A reconstruction of as many frames and tracks as could be had."""
 
     structure: Structure
-    registered: Bool[np.ndarray, "T"]
-    placed: Bool[np.ndarray, "P"]
+    registered: Bool[np.ndarray, " T"]
+    placed: Bool[np.ndarray, " P"]
     """Tracks that have a point."""
     adjusted: Adjusted
 
 
 def place_points(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], max_error_px: float, min_spread: float = 2e-3
-) -> tuple[Structure, Bool[np.ndarray, "P"]]:
+    sightings: Sightings,
+    structure: Structure,
+    registered: Bool[np.ndarray, " T"],
+    max_error_px: float,
+    min_spread: float = 2e-3,
+) -> tuple[Structure, Bool[np.ndarray, " P"]]:
     """Triangulate every track from the registered frames; keep those in front of all cameras with a small median error.
 
     min_spread: rays that differ by less than about twice this angle (radians) do not give a depth.
@@ -67,7 +71,7 @@ def place_points(
 
 
 def register(
-    sightings: Sightings, structure: Structure, placed: Bool[np.ndarray, "P"], frame: int, nearest: int, options: GrowOptions
+    sightings: Sightings, structure: Structure, placed: Bool[np.ndarray, " P"], frame: int, nearest: int, options: GrowOptions
 ) -> Float[np.ndarray, "4 4"] | None:
     """cam_from_obj of a frame from its points: from its neighbour's, else from nothing. None when too few points agree."""
     chosen = np.flatnonzero(sightings.seen[frame] & placed)
@@ -116,7 +120,7 @@ def _adjusted(
 
 
 def start(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions
+    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, " T"], options: GrowOptions
 ) -> tuple[Structure, float] | None:
     """Adjust the first few frames from a rough guess; the result and its mean cost. None when hardly anything fits."""
     structure, placed = place_points(sightings, structure, registered, 8 * options.max_error_px)
@@ -126,7 +130,7 @@ def start(
     return adjusted.structure, adjusted.cost / max(len(adjusted.residual_px), 1)
 
 
-def grow(sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions) -> Grown | None:
+def grow(sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, " T"], options: GrowOptions) -> Grown | None:
     """Extend a first structure to all frames. None when hardly anything fits."""
     structure, placed = place_points(sightings, structure, registered, 2 * options.max_error_px)
     if placed.sum() < options.min_frame_points:
@@ -168,7 +172,7 @@ def _next_frame(
 
 
 def finish(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, "T"], options: GrowOptions, effort: Effort
+    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, " T"], options: GrowOptions, effort: Effort
 ) -> Grown | None:
     """Triangulate everything, adjust, drop what does not fit, adjust again."""
     for _ in range(2):

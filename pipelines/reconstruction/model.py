@@ -11,14 +11,14 @@ from pipelines.reconstruction.bundle import Structure, reproject
 from pipelines.reconstruction.sightings import Sightings
 
 
-def median_depth(structure: Structure, registered: Bool[np.ndarray, "T"], points: Float[np.ndarray, "M 3"]) -> float:
+def median_depth(structure: Structure, registered: Bool[np.ndarray, " T"], points: Float[np.ndarray, "M 3"]) -> float:
     """Median z-depth of all points over all registered frames, in the structure's unit."""
     poses = structure.cam_from_obj[registered]
     cam = transform(poses, np.broadcast_to(points, (len(poses), *points.shape)))
     return float(np.median(cam[..., 2]))
 
 
-def in_own_unit(structure: Structure, registered: Bool[np.ndarray, "T"], placed: Bool[np.ndarray, "P"]) -> Structure:
+def in_own_unit(structure: Structure, registered: Bool[np.ndarray, " T"], placed: Bool[np.ndarray, " P"]) -> Structure:
     """The structure with the object's centroid as origin, in the unit that puts its median depth at 1.
 
     So the same log scale means the same depth in front of the camera for every object and the background.
@@ -38,8 +38,8 @@ def to_model(
     reason: str,
     sightings: Sightings,
     structure: Structure,
-    registered: Bool[np.ndarray, "T"],
-    placed: Bool[np.ndarray, "P"],
+    registered: Bool[np.ndarray, " T"],
+    placed: Bool[np.ndarray, " P"],
     principal_px: Float[np.ndarray, "2"],
     quality: dict[str, float],
     max_error_px: float,

@@ -32,7 +32,7 @@ def turn_between(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Fl
     return rotation
 
 
-def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> tuple[Adjusted, Float[np.ndarray, "T"]]:
+def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> tuple[Adjusted, Float[np.ndarray, " T"]]:
     """Rotations of a camera that does not translate, all points at distance 1; and the number of tracks that link each frame.
 
     Frames that share no tracks with their predecessors keep the predecessor's rotation.

@@ -42,7 +42,7 @@ class Sightings:
     def of_tracks(self, chosen: np.ndarray) -> "Sightings":
         return Sightings(self.xy_px[:, chosen])
 
-    def observations(self, frames: Bool[np.ndarray, "T"], points: Bool[np.ndarray, "P"]) -> Observations:
+    def observations(self, frames: Bool[np.ndarray, " T"], points: Bool[np.ndarray, " P"]) -> Observations:
         """Sightings of the chosen points in the chosen frames."""
         frame, point = np.nonzero(self.seen & frames[:, None] & points)
         return Observations(frame, point, self.xy_px[frame, point])
@@ -50,7 +50,7 @@ class Sightings:
 
 def triangulate(
     observed: Observations, structure: Structure, n_points: int
-) -> tuple[Float[np.ndarray, "P 3"], Float[np.ndarray, "P"]]:
+) -> tuple[Float[np.ndarray, "P 3"], Float[np.ndarray, " P"]]:
     """Points nearest to their viewing rays (least squares over all rays), and how well depth is determined.
 
     The second result is the root of the smallest eigenvalue of sum(I - d d^T) / rays: about half of the angle (radians) between
@@ -90,7 +90,7 @@ def refine_pose(
     focal_px: float,
     loss_px: float,
     max_iterations: int = 25,
-) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, " n"]]:
     """Camera that sees known points (Levenberg-Marquardt, Cauchy loss), and the reprojection error of each point in px.
 
     The error of a point behind the camera is infinite.
@@ -132,7 +132,7 @@ def pose_uncertainty_deg(
     return float(np.degrees(sigma_px * np.sqrt(np.trace(covariance[:3, :3]))))
 
 
-def spread_tracks(sightings: Sightings, limit: int, seed: int) -> Int[np.ndarray, "n"]:
+def spread_tracks(sightings: Sightings, limit: int, seed: int) -> Int[np.ndarray, " n"]:
     """Indices of at most `limit` tracks: the longest ones first, but every frame keeps its share of those that it has.
 
     Tracks are taken in rounds over the frames; in each round every frame contributes its longest track not yet taken.

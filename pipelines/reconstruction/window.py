@@ -28,8 +28,8 @@ MIN_FRAMES = 3
 class Window:
     """Frames with many tracks that are seen in all of them."""
 
-    frames: Int[np.ndarray, "F"]
-    tracks: Int[np.ndarray, "n"]
+    frames: Int[np.ndarray, " F"]
+    tracks: Int[np.ndarray, " n"]
     relief_px: float
     """Root mean square of the third component of W, in px: what depth alone contributes to the motion."""
 

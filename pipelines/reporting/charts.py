@@ -88,7 +88,7 @@ class IntervalRow:
     range_high: float
     low_assumed: bool
     high_assumed: bool
-    samples: Float[np.ndarray, "n"]
+    samples: Float[np.ndarray, " n"]
 
 
 HATCH = Html(
@@ -159,7 +159,7 @@ def validity_chart(
     return svg(width, height, image, zone, *dots, *across, *upwards, *titles, label=label)
 
 
-def score_chart(name: str, log_scale: Float[np.ndarray, "n"], score: Float[np.ndarray, "n"]) -> Html:
+def score_chart(name: str, log_scale: Float[np.ndarray, " n"], score: Float[np.ndarray, " n"]) -> Html:
     """Score over one object's log scale."""
     width, height = 360, 200
     x, y = Axis(float(log_scale[0]), float(log_scale[-1]), 44, width - 12), Axis(0, 1, height - 44, 14)

@@ -123,14 +123,14 @@ def _single(found: Findings, zone: Zone) -> Html:
     return tag("div", charts.score_chart(found.scene.names[1], values, score), class_="charts")
 
 
-def validity(found: Findings, zone: Zone, log_scale: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n"]:
+def validity(found: Findings, zone: Zone, log_scale: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " n"]:
     """The network's score; membership in the zone where there is no network."""
     if found.network is not None:
         return np.asarray(found.network.score(log_scale), float)
     return zone.contains(log_scale).astype(float)
 
 
-def completed(zone: Zone, fixed: dict[int, float]) -> Float[np.ndarray, "K"]:
+def completed(zone: Zone, fixed: dict[int, float]) -> Float[np.ndarray, " K"]:
     """A combination with some log scales given, the others in the middle of the intervals that these leave them."""
     log_scale = zone.given(fixed).mean(1)
     log_scale[[0, *fixed]] = [0.0, *fixed.values()]
@@ -145,7 +145,7 @@ def validity_map(found: Findings, zone: Zone, i: int, j: int) -> UInt8[np.ndarra
     return heat_map(validity(found, zone, grid).reshape(MAP_CELLS, MAP_CELLS))
 
 
-def cell_centres(low: float, high: float, n: int) -> Float[np.ndarray, "n"]:
+def cell_centres(low: float, high: float, n: int) -> Float[np.ndarray, " n"]:
     return low + (np.arange(n) + 0.5) * (high - low) / n
 
 

@@ -51,7 +51,7 @@ def packed_mesh(mesh: Mesh) -> dict[str, Any]:
 
 
 def scene_data(
-    scene: SceneLike, meshes: Sequence[Mesh], samples: Sequence[tuple[str, Float[np.ndarray, "K"]]], max_faces: Sequence[int]
+    scene: SceneLike, meshes: Sequence[Mesh], samples: Sequence[tuple[str, Float[np.ndarray, " K"]]], max_faces: Sequence[int]
 ) -> dict[str, Any]:
     """What the page's script needs; `samples` are named scale combinations to choose from."""
     placement = place(scene, np.ones(len(scene.names)))

@@ -33,7 +33,7 @@ def middle_frame(scene: SceneLike) -> int:
     return int(best[len(best) // 2])
 
 
-def aside_view(scene: SceneLike, t: int, scale: Float[np.ndarray, "K"], turn_deg: float) -> Float[np.ndarray, "4 4"]:
+def aside_view(scene: SceneLike, t: int, scale: Float[np.ndarray, " K"], turn_deg: float) -> Float[np.ndarray, "4 4"]:
     """`view_from_world` of a camera that swung sideways about the moving objects, keeping them in the middle."""
     there = scene.registered[1:, t]
     depths = (scale[1:] * scene.cam_from_obj[1:, t, 2, 3])[there]

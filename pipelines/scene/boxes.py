@@ -50,7 +50,7 @@ BOX_SHARES = (0.5, 0.65, 0.75, 0.85)
 MAX_JUDGED = 5000
 
 
-def node_size(box: Box, points: Float[torch.Tensor, "n 3"]) -> Float[torch.Tensor, "n"]:
+def node_size(box: Box, points: Float[torch.Tensor, "n 3"]) -> Float[torch.Tensor, " n"]:
     """Distance in the object's unit that a step of one in grid coordinates covers: the cube root of the volume's change."""
     wanted = points.clone().requires_grad_()
     g = box.grid_from_obj(wanted)
@@ -124,9 +124,9 @@ def log_scale_range(models: list[ObjectModel], near_share: float, far_share: flo
     return np.array(ranges)
 
 
-def _observed_depths(model: ObjectModel) -> Float[np.ndarray, "N"]:
+def _observed_depths(model: ObjectModel) -> Float[np.ndarray, " N"]:
     """z-depth of every observed point in front of its camera."""
-    seen: Bool[np.ndarray, N] = model.registered[model.obs_frame]
+    seen: Bool[np.ndarray, " N"] = model.registered[model.obs_frame]
     frames, points = model.obs_frame[seen], model.points[model.obs_point[seen]]
     depth = transform(model.cam_from_obj[frames], points[:, None])[:, 0, 2]
     return depth[depth > 0]

@@ -42,7 +42,7 @@ class Cameras(nn.Module):
     pivot: Tensor
     distance: Tensor
 
-    def cam_from_obj(self, column: int, frames: Int[Tensor, "n"]) -> Float[Tensor, "n 4 4"]:
+    def cam_from_obj(self, column: int, frames: Int[Tensor, " n"]) -> Float[Tensor, "n 4 4"]:
         """Corrected poses of one object."""
         given, twist, pivot = self.given[column, frames], self.twist[column, frames], self.pivot[column, frames]
         turn = rotation_from_turn(twist[:, :3])

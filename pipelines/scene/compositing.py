@@ -145,7 +145,7 @@ def blended(
 
 def surface_depth(
     weights: Float[Tensor, "rays samples"], depth: Float[Tensor, "rays samples"], window: float = 0.05
-) -> Float[Tensor, "rays"]:
+) -> Float[Tensor, " rays"]:
     """Depth of the surface that a ray sees: the mean over the samples near the median (within a share `window` of it).
 
     The mean over all samples is worthless where a little light passes and ends in unbounded space. Samples in any order;

@@ -65,7 +65,7 @@ class Box:
 
     def crossing(
         self, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Ray parameters where each ray enters and leaves the box (slab method); leaves <= enters where it misses."""
         tiny = torch.full_like(directions, 1e-12)
         inverse = 1 / torch.where(directions.abs() < 1e-12, tiny, directions)

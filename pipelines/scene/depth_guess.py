@@ -18,10 +18,10 @@ from pipelines.geometry import pixel_centres
 
 def depth_guess(
     column: UInt8[np.ndarray, "T h w"],
-    frame: Int[np.ndarray, "m"],
+    frame: Int[np.ndarray, " m"],
     xy_px: Float[np.ndarray, "m 2"],
-    obs_column: Int[np.ndarray, "m"],
-    depth: Float[np.ndarray, "m"],
+    obs_column: Int[np.ndarray, " m"],
+    depth: Float[np.ndarray, " m"],
     max_step: float = 0.15,
 ) -> Float16[np.ndarray, "T h w"]:
     """Depth of the seen object at every labelled pixel, in the object's own unit; 0 where the frame has no point of it,
@@ -48,8 +48,8 @@ def _present(column: UInt8[np.ndarray, "h w"]) -> Sequence[int]:
 
 
 def _interpolated(
-    at: Float[np.ndarray, "m 2"], depth: Float[np.ndarray, "m"], wanted: Float[np.ndarray, "n 2"], max_step: float
-) -> Float[np.ndarray, "n"]:
+    at: Float[np.ndarray, "m 2"], depth: Float[np.ndarray, " m"], wanted: Float[np.ndarray, "n 2"], max_step: float
+) -> Float[np.ndarray, " n"]:
     nearest = NearestNDInterpolator(at, depth)(wanted)
     try:
         triangles = Delaunay(at)
@@ -62,7 +62,7 @@ def _interpolated(
     return np.where(inside < 0, nearest, np.where(bridging, 0.0, smooth))
 
 
-def bridging_triangles(triangles: Delaunay, values: Float[np.ndarray, "m"], max_step: float) -> Bool[np.ndarray, "triangles"]:
+def bridging_triangles(triangles: Delaunay, values: Float[np.ndarray, " m"], max_step: float) -> Bool[np.ndarray, " triangles"]:
     """Triangles that span a jump of a piecewise linear function: they are steep, and going on across an edge misses.
 
     max_step: largest share by which values in a triangle may differ, or a neighbour's corner may miss the triangle's plane.

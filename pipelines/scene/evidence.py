@@ -46,7 +46,7 @@ class AloneMaps:
     depth: Float32[np.ndarray, "T K h w"]
     opacity: Float32[np.ndarray, "T K h w"]
     column: UInt8[np.ndarray, "T h w"]
-    frames: Int[np.ndarray, "T"]
+    frames: Int[np.ndarray, " T"]
     intrinsics: Float[np.ndarray, "3 3"]
     """At the size of the maps."""
     cam_from_obj: Float[np.ndarray, "K T 4 4"]
@@ -59,8 +59,8 @@ class OcclusionEvidence:
 
     depth: Float32[np.ndarray, "R K"]
     opacity: Float32[np.ndarray, "R K"]
-    column: UInt8[np.ndarray, "R"]
-    frame: Int[np.ndarray, "R"]
+    column: UInt8[np.ndarray, " R"]
+    frame: Int[np.ndarray, " R"]
     xy_px: Float[np.ndarray, "R 2"]
     """Pixel of the full-size video."""
     observed: Bool[np.ndarray, "R K"]
@@ -136,9 +136,9 @@ def _observed(
     maps: AloneMaps,
     hit: Bool[np.ndarray, "T K h w"],
     depth: Float[np.ndarray, "R K"],
-    t: Int[np.ndarray, "R"],
+    t: Int[np.ndarray, " R"],
     xy_px: Float[np.ndarray, "R 2"],
-    column: UInt8[np.ndarray, "R"],
+    column: UInt8[np.ndarray, " R"],
     config: EvidenceConfig,
 ) -> Bool[np.ndarray, "R K"]:
     """Whether each object's surface at each ray is seen: at this ray itself, or in enough other frames."""
@@ -160,9 +160,9 @@ def _seen_elsewhere(
     k: int,
     points_obj: Float[np.ndarray, "n 3"],
     seen_surface: Float[np.ndarray, "T h w"],
-    own_frame: Int[np.ndarray, "n"],
+    own_frame: Int[np.ndarray, " n"],
     config: EvidenceConfig,
-) -> Bool[np.ndarray, "n"]:
+) -> Bool[np.ndarray, " n"]:
     """Points of object k that `min_views` other frames see unoccluded. `seen_surface` is its depth where it is seen, else NaN.
 
     Points leave the loop as soon as they are found, so that its cost is a few frames' worth, not all of them.

@@ -67,7 +67,7 @@ class ObjectField(nn.Module, ABC):
         return Box(self.box_centre, self.box_half_extent, self.share)
 
     @abstractmethod
-    def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Density before its activation, at grid coordinates."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class ObjectField(nn.Module, ABC):
     def smoothness(self) -> Float[Tensor, ""]:
         """Total variation: mean squared difference of neighbouring nodes."""
 
-    def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Density per own unit; zero outside a bounded object's box."""
         box = self.box
         sigma = nn.functional.softplus(self.raw_density(box.grid_from_obj(points)) + DENSITY_SHIFT) * self.density_gain
@@ -99,7 +99,7 @@ class ObjectField(nn.Module, ABC):
 
     def query(
         self, points: Float[Tensor, "n 3"], dirs: Float[Tensor, "n 3"]
-    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]:
         """Density per own unit of length and RGB in [0, 1], at points and viewing directions in the object's own frame."""
         return self.density(points), self.colour(points, dirs)
 
@@ -146,7 +146,7 @@ class GridField(ObjectField):
         self.colour_table = nn.Parameter(start)
         self.colour_network = colour_network(size.colour_levels * size.colour_components, size.hidden)
 
-    def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         total = torch.zeros_like(g[:, 0])
         for resolution, table in zip(self.density_resolutions, self.density_tables, strict=True):
             total = total + weighted_rows(table, *corner_reads(g, [Lattice(resolution)]))[:, 0]
@@ -225,7 +225,7 @@ class TensorfField(ObjectField):
             products.append(on_plane * weighted_rows(line, *corner_reads(g[:, axis : axis + 1], lattice)))
         return products
 
-    def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         products = self._products(self.density_planes, self.density_lines, g)
         return (products[0] + products[1] + products[2]).sum(-1)
 

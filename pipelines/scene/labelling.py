@@ -70,7 +70,7 @@ class ViolationCounter:
     compared one by one.
     """
 
-    pairs: tuple[tuple[int, int, Float[np.ndarray, "_"]], ...]
+    pairs: tuple[tuple[int, int, Float[np.ndarray, " _"]], ...]
     stacks: tuple[_Stack, ...]
     n_rays: int
     """Rays that some combination within the ranges satisfies."""
@@ -100,7 +100,7 @@ class ViolationCounter:
             stacks += [_Stack(int(code[0]), tuple(code[1:].tolist()), bounds[rows]) for code, rows in _groups(codes)]
         return cls(pairs, tuple(stacks), tests.n_rays - int(hopeless.sum()), int(hopeless.sum()))
 
-    def violated(self, log_scale: Float[np.ndarray, "H K"]) -> Int[np.ndarray, "H"]:
+    def violated(self, log_scale: Float[np.ndarray, "H K"]) -> Int[np.ndarray, " H"]:
         """Number of violated rays under each combination."""
         count = np.zeros(len(log_scale), np.int64)
         for front, back, bounds in self.pairs:
@@ -116,7 +116,7 @@ class ViolationCounter:
                 count[start : start + rows] += np.count_nonzero(fails, axis=1)
         return count
 
-    def agreement(self, log_scale: Float[np.ndarray, "H K"]) -> Float[np.ndarray, "H"]:
+    def agreement(self, log_scale: Float[np.ndarray, "H K"]) -> Float[np.ndarray, " H"]:
         """Share of rays that are not violated; 1 where there is no ray to say otherwise."""
         return 1.0 - self.violated(log_scale) / max(self.n_rays, 1)
 
@@ -130,7 +130,7 @@ class Validity:
     config: LabelConfig
     noise_share: float
     """Share of the rays that even the best combination violates; they are left out of the zone and of the counter."""
-    best: Float[np.ndarray, "K"]
+    best: Float[np.ndarray, " K"]
     """That combination."""
 
     @property
@@ -143,7 +143,7 @@ class Validity:
         """The evidence can be used, but a good part of it is violated by every combination."""
         return self.noise_share > self.config.doubtful_noise_share
 
-    def valid(self, log_scale: Float[np.ndarray, "H K"]) -> Bool[np.ndarray, "H"]:
+    def valid(self, log_scale: Float[np.ndarray, "H K"]) -> Bool[np.ndarray, " H"]:
         """Label of each combination under the configured rule."""
         match self.config.rule:
             case LabelRule.AGREEMENT:
@@ -188,7 +188,7 @@ def assess(
     )
 
 
-def without_violated(tests: OrderTests, log_scale: Float[np.ndarray, "K"]) -> OrderTests:
+def without_violated(tests: OrderTests, log_scale: Float[np.ndarray, " K"]) -> OrderTests:
     """The tests of the rays that a combination satisfies."""
     fails = log_scale[tests.front] - log_scale[tests.back] > tests.bound
     kept_ray = np.ones(tests.n_rays, bool)
@@ -226,7 +226,7 @@ def draw_candidates(
     return np.concatenate([uniform[n_surface + n_inside :], inside[:n_inside], surface])
 
 
-def _groups(codes: Integer[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, "c"], Int[np.ndarray, "_"]]]:
+def _groups(codes: Integer[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, " c"], Int[np.ndarray, " _"]]]:
     """Row indices of each distinct row."""
     if len(codes) == 0:
         return []
@@ -237,7 +237,7 @@ def _groups(codes: Integer[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, "c"
     return list(zip(distinct.astype(int), np.split(order, starts[1:]), strict=True))
 
 
-def violated_pairs(tests: OrderTests, log_scale: Float[np.ndarray, "K"]) -> list[tuple[int, int, float]]:
+def violated_pairs(tests: OrderTests, log_scale: Float[np.ndarray, " K"]) -> list[tuple[int, int, float]]:
     """Pairs (seen, should be behind) that a combination puts in the wrong order, with their shares of all rays, worst first."""
     fails = log_scale[tests.front] - log_scale[tests.back] > tests.bound
     codes = np.stack([tests.front[fails], tests.back[fails]], axis=1).astype(int)

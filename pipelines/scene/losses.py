@@ -8,17 +8,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def weighted_mean(values: Float[Tensor, "n"], weights: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+def weighted_mean(values: Float[Tensor, " n"], weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     return (values * weights).sum() / weights.sum().clamp_min(1.0)
 
 
-def colour_loss(rgb: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], counted: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+def colour_loss(rgb: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], counted: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
     """Mean squared error, the quantity that PSNR measures."""
     return weighted_mean((rgb - target).square().mean(-1), counted.to(rgb.dtype))
 
 
 def depth_loss(
-    weights: Float[Tensor, "n S"], depth: Float[Tensor, "n S"], target: Float[Tensor, "n"], counted: Float[Tensor, "n"]
+    weights: Float[Tensor, "n S"], depth: Float[Tensor, "n S"], target: Float[Tensor, " n"], counted: Float[Tensor, " n"]
 ) -> Float[Tensor, ""]:
     """Expected relative distance of a ray's samples from the known depth, at most 1 each; what passes through counts 1.
 
@@ -29,7 +29,9 @@ def depth_loss(
     return weighted_mean((weights * off).sum(-1) + 1 - weights.sum(-1), counted)
 
 
-def segmentation_loss(weights: Float[Tensor, "n K"], column: Int[Tensor, "n"], counted: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+def segmentation_loss(
+    weights: Float[Tensor, "n K"], column: Int[Tensor, " n"], counted: Bool[Tensor, " n"]
+) -> Float[Tensor, ""]:
     """Cross-entropy between the objects' shares of a ray and the mask. Column 255 (unknown) must not be counted."""
     seen = weights.gather(1, column.clamp(max=weights.shape[1] - 1)[:, None])[:, 0]
     return weighted_mean(-torch.log(seen.clamp(1e-4, 1.0)), counted.to(weights.dtype))

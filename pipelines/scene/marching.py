@@ -33,7 +33,7 @@ class Marching:
 class Marched:
     """One object's samples on the rays `rows` of a batch."""
 
-    rows: Int[Tensor, "m"]
+    rows: Int[Tensor, " m"]
     depth: Float[Tensor, "m samples"]
     tau: Float[Tensor, "m samples"]
     rgb: Float[Tensor, "m samples 3"]
@@ -43,7 +43,7 @@ class Marched:
         return own_weights(self.tau)
 
 
-def chosen_rows(mask: Bool[Tensor, "n"]) -> Int[Tensor, "m"]:
+def chosen_rows(mask: Bool[Tensor, " n"]) -> Int[Tensor, " m"]:
     """Indices where the mask holds; on a GPU all of them, because compaction would make the host wait for the device."""
     if mask.device.type == "cuda":
         return torch.arange(len(mask), device=mask.device)
@@ -55,12 +55,12 @@ def march(
     cache: DensityCache,
     rays: Rays,
     *,
-    wanted: Bool[Tensor, "n"],
-    kept: Bool[Tensor, "n"],
+    wanted: Bool[Tensor, " n"],
+    kept: Bool[Tensor, " n"],
     nearest: float,
     settings: Marching,
     with_colour: bool = True,
-    expected: Float[Tensor, "n"] | None = None,
+    expected: Float[Tensor, " n"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Marched:
     """Samples of one object on those rays that meet it.

@@ -25,7 +25,7 @@ class SceneModel(nn.Module):
         resolutions: Sequence[int],
         cache_resolutions: Sequence[int],
         cam_from_obj: Float[Tensor, "objects frames 4 4"],
-        nearest: Float[Tensor, "objects"],
+        nearest: Float[Tensor, " objects"],
     ) -> None:
         super().__init__()
         made = [make_field(box, size, n) for box, size, n in zip(boxes, sizes, resolutions, strict=True)]
@@ -45,7 +45,7 @@ class SceneModel(nn.Module):
         assert isinstance(cache, DensityCache)
         return cache
 
-    def filmed_rays(self, column: int, frames: Int[Tensor, "n"], directions_cam: Float[Tensor, "n 3"]) -> Rays:
+    def filmed_rays(self, column: int, frames: Int[Tensor, " n"], directions_cam: Float[Tensor, "n 3"]) -> Rays:
         """Rays of the filming camera in the object's own frame (differentiable in the poses)."""
         return object_rays(self.cameras.cam_from_obj(column, frames), directions_cam)
 

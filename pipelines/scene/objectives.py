@@ -45,7 +45,7 @@ def composite_losses(
 ) -> Losses:
     """All objects together under one scale combination."""
     image = composite(samples, scale)
-    known: Bool[Tensor, n] = batch.column < scale.shape[1]
+    known: Bool[Tensor, " n"] = batch.column < scale.shape[1]
     terms = {
         "colour": losses.colour_loss(image.rgb[0], batch.rgb, batch.coloured),
         "segmentation": losses.segmentation_loss(image.weights[0], batch.column, known),
@@ -55,7 +55,7 @@ def composite_losses(
 
 
 def _depth_of_seen(
-    samples: RaySamples, batch: Batch, target: Float[Tensor, "n"], counted: Float[Tensor, "n"]
+    samples: RaySamples, batch: Batch, target: Float[Tensor, " n"], counted: Float[Tensor, " n"]
 ) -> Float[Tensor, ""]:
     """Depth of the seen object rendered alone (in its own unit, so the scales do not matter) against its target."""
     rays = torch.arange(len(batch.column), device=batch.column.device)

@@ -32,7 +32,7 @@ class DensityCache(nn.Module):
     def at(self, g: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
         return self.density[self.cells(g)]
 
-    def centres(self, cells: Int[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+    def centres(self, cells: Int[Tensor, " n"]) -> Float[Tensor, "n 3"]:
         """Grid coordinates of the cells' centres."""
         n = self.resolution
         integers = torch.stack([cells // (n * n), cells // n % n, cells % n], -1)
@@ -77,7 +77,7 @@ class DensityCache(nn.Module):
             self.density[cells] = density(box.obj_from_grid(g.flatten(0, 1))).view(-1, 8).amax(1).to(self.density.dtype)
 
     @torch.no_grad()
-    def observe(self, g: Float[Tensor, "n 3"], density: Float[Tensor, "n"]) -> None:
+    def observe(self, g: Float[Tensor, "n 3"], density: Float[Tensor, " n"]) -> None:
         """Learn from densities that were queried anyway: what rays keep seeing is never forgotten."""
         self.density.scatter_reduce_(0, self.cells(g), density.to(self.density.dtype), "amax")
 

@@ -21,11 +21,11 @@ from pipelines.scene.evidence import OcclusionEvidence
 class OrderTests:
     """One row per test, sorted by ray: on `ray`, `x[front] - x[back] <= bound` must hold."""
 
-    ray: Int[np.ndarray, "M"]
-    front: UInt8[np.ndarray, "M"]
-    back: UInt8[np.ndarray, "M"]
-    bound: Float[np.ndarray, "M"]
-    ray_frame: Int[np.ndarray, "R"]
+    ray: Int[np.ndarray, " M"]
+    front: UInt8[np.ndarray, " M"]
+    back: UInt8[np.ndarray, " M"]
+    bound: Float[np.ndarray, " M"]
+    ray_frame: Int[np.ndarray, " R"]
     """Frame and full-size pixel of each tested ray."""
     ray_xy_px: Float[np.ndarray, "R 2"]
     n_columns: int

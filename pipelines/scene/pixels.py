@@ -52,15 +52,15 @@ def resized_columns(columns: UInt8[np.ndarray, "H W"], width: int, height: int) 
 class Batch:
     """Rays with what is known about them. Colour is only to be compared where `coloured`."""
 
-    frame: Int[Tensor, "n"]
+    frame: Int[Tensor, " n"]
     xy_px: Float[Tensor, "n 2"]
     rgb: Float[Tensor, "n 3"]
-    coloured: Bool[Tensor, "n"]
-    column: Int[Tensor, "n"]
-    depth: Float[Tensor, "n"]
+    coloured: Bool[Tensor, " n"]
+    column: Int[Tensor, " n"]
+    depth: Float[Tensor, " n"]
     """Depth of the seen object in its own unit; 0 where unknown."""
-    depth_weight: Float[Tensor, "n"]
-    guess: Float[Tensor, "n"]
+    depth_weight: Float[Tensor, " n"]
+    guess: Float[Tensor, " n"]
     """Rough depth of the seen object in its own unit; 0 where there is none."""
 
 
@@ -68,12 +68,12 @@ class Batch:
 class SparseDepths:
     """Structure-from-motion points where they were observed, all objects one after another."""
 
-    start: Int[np.ndarray, "K_and_end"]
-    frame: Int[Tensor, "m"]
+    start: Int[np.ndarray, " K_and_end"]
+    frame: Int[Tensor, " m"]
     xy_px: Float[Tensor, "m 2"]
-    column: Int[Tensor, "m"]
-    depth: Float[Tensor, "m"]
-    weight: Float[Tensor, "m"]
+    column: Int[Tensor, " m"]
+    depth: Float[Tensor, " m"]
+    weight: Float[Tensor, " m"]
 
 
 def sparse_depths(
@@ -113,7 +113,7 @@ class PixelStore:
     rgb: UInt8[Tensor, "T h w 3"]
     column: UInt8[Tensor, "T h w"]
     coloured: Bool[Tensor, "T h w"]
-    pools: tuple[Int[Tensor, "_"], ...]
+    pools: tuple[Int[Tensor, " _"], ...]
     """Per object, the flat indices of the pixels where it is seen."""
     sparse: SparseDepths
     guess: Float16[Tensor, "T h w"]
@@ -192,7 +192,7 @@ class PixelStore:
         n_rays = len(self.unseen)
         return self.unseen[torch.randint(max(1, n_rays), (n if n_rays else 0,), generator=generator, device=self.rgb.device)]
 
-    def _draw_sparse(self, n_per_column: Sequence[int], generator: torch.Generator) -> Int[Tensor, "n"]:
+    def _draw_sparse(self, n_per_column: Sequence[int], generator: torch.Generator) -> Int[Tensor, " n"]:
         device = self.rgb.device
         drawn = [torch.zeros(0, dtype=torch.long, device=device)]
         for first, end, n in zip(self.sparse.start[:-1], self.sparse.start[1:], n_per_column, strict=True):

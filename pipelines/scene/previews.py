@@ -29,7 +29,7 @@ def write(scene: Scene, folder: Path, step: int) -> None:
     cv2.imwrite(str(folder / f"step_{step:06d}.png"), picture[..., ::-1])
 
 
-def preview_scale(scene: Scene) -> Float[np.ndarray, "K"]:
+def preview_scale(scene: Scene) -> Float[np.ndarray, " K"]:
     """A scale combination to look at: the middle of the zone, before it is known the middle of the ranges."""
     ranges = scene.log_scale_range if scene.zone is None or scene.zone.is_empty else scene.zone.intervals
     return np.exp(ranges.mean(1))

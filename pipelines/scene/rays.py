@@ -58,12 +58,12 @@ def object_rays(cam_from_obj: Float[Tensor, "n 4 4"], directions_cam: Float[Tens
 class Span:
     """The part of each ray on which an object can be. Unbounded objects go on from `last` to infinity."""
 
-    first: Float[Tensor, "n"]
-    last: Float[Tensor, "n"]
+    first: Float[Tensor, " n"]
+    last: Float[Tensor, " n"]
     unbounded: bool
 
     @property
-    def hits(self) -> Bool[Tensor, "n"]:
+    def hits(self) -> Bool[Tensor, " n"]:
         return self.last > self.first
 
     def __getitem__(self, chosen: Tensor) -> "Span":
@@ -91,7 +91,7 @@ def span(box: Box, rays: Rays, nearest: float) -> Span:
 
 def proposed_weights(
     cache: DensityCache, box: Box, rays: Rays, edges: Float[Tensor, "n edges"]
-) -> tuple[Float[Tensor, "n bins"], Float[Tensor, "n"]]:
+) -> tuple[Float[Tensor, "n bins"], Float[Tensor, " n"]]:
     """Rendering weights of the cached density on a coarse division of each ray, and the ray's opacity by it."""
     middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
     density = cache.at(box.grid_from_obj(rays.points(middle)))
@@ -102,7 +102,7 @@ def proposed_weights(
 
 
 def with_expected(
-    weights: Float[Tensor, "n bins"], edges: Float[Tensor, "n edges"], depth: Float[Tensor, "n"]
+    weights: Float[Tensor, "n bins"], edges: Float[Tensor, "n edges"], depth: Float[Tensor, " n"]
 ) -> Float[Tensor, "n bins"]:
     """Weights with some mass added where the surface is expected (depth 0: nowhere).
 

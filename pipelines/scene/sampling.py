@@ -94,14 +94,14 @@ def _accepted(
     return np.concatenate(found)[:wanted], tally
 
 
-def _score(scene: ScaledScene, log_scale: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n"]:
+def _score(scene: ScaledScene, log_scale: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " n"]:
     """The network's scores; 1 where there is no network, or nothing to choose."""
     if scene.network is None or len(scene.object_ids) == 1:
         return np.ones(len(log_scale))
     return scene.network.score(log_scale)
 
 
-def diverse_order(log_scale: Float[np.ndarray, "n K"]) -> Int[np.ndarray, "n"]:
+def diverse_order(log_scale: Float[np.ndarray, "n K"]) -> Int[np.ndarray, " n"]:
     """Farthest-point order: the first is the most central, each next is the farthest from all before it.
 
     Distances are in units of each column's spread, so that no object counts more for being freer.

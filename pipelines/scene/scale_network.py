@@ -59,7 +59,7 @@ class ScaleNetwork(nn.Module):
             hidden = [module for a, b in pairwise(sizes) for module in (nn.Linear(a, b), nn.SiLU())]
             self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
-    def forward(self, log_scale: Float[Tensor, "N K"]) -> Float[Tensor, "N"]:
+    def forward(self, log_scale: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
         """Logits."""
         i, j = self._pairs(log_scale.shape[1])
         inputs = torch.cat([log_scale, log_scale[:, i] - log_scale[:, j]], dim=1)
@@ -71,7 +71,7 @@ class ScaleNetwork(nn.Module):
         pairs = list(combinations(range(1, n_columns), 2))
         return [i for i, _ in pairs], [j for _, j in pairs]
 
-    def fit(self, log_scale: Float[np.ndarray, "N K"], valid: Bool[np.ndarray, "N"], seed: int) -> float:
+    def fit(self, log_scale: Float[np.ndarray, "N K"], valid: Bool[np.ndarray, " N"], seed: int) -> float:
         """Train on labelled combinations, going on from the present weights; returns the last batches' mean loss.
 
         Adam with a cosine schedule; batches are drawn with replacement, half from each class if both are there.
@@ -99,7 +99,7 @@ class ScaleNetwork(nn.Module):
         return float(torch.stack(losses[-50:]).mean()) if losses else float("nan")
 
     @torch.no_grad()
-    def score(self, log_scale: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N"]:
+    def score(self, log_scale: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
         """Probability that each combination is valid."""
         inputs = torch.as_tensor(log_scale, dtype=torch.float32, device=self.centre.device)
         return torch.sigmoid(self(inputs)).cpu().numpy()

@@ -72,7 +72,7 @@ def _notes(scene: Scene, validity: Validity) -> tuple[str, ...]:
     return ()
 
 
-def draw(scene: Scene, random: np.random.Generator) -> Float[np.ndarray, "K"]:
+def draw(scene: Scene, random: np.random.Generator) -> Float[np.ndarray, " K"]:
     """Log scales of one combination that zone and network hold for valid. The zone must not be empty."""
     assert scene.zone is not None
     candidates = scene.zone.sample(TRIES, random)

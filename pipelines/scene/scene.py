@@ -146,7 +146,7 @@ class Scene:
         self,
         *,
         t: int,
-        scale: Float[np.ndarray, "K"],
+        scale: Float[np.ndarray, " K"],
         view_from_world: Float[np.ndarray, "4 4"] | None = None,
         intrinsics: Float[np.ndarray, "3 3"] | None = None,
         width: int | None = None,

@@ -37,7 +37,7 @@ class UnseenRays:
 
     origins: Float32[Tensor, "n 3"]
     directions: Float32[Tensor, "n 3"]
-    depth: Float32[Tensor, "n"]
+    depth: Float32[Tensor, " n"]
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -54,7 +54,7 @@ def unseen_rays(
     guess: np.ndarray,
     intrinsics: Float[np.ndarray, "3 3"],
     cam_from_world: Float[np.ndarray, "T 4 4"],
-    registered: Bool[np.ndarray, "T"],
+    registered: Bool[np.ndarray, " T"],
 ) -> UnseenRays:
     """Rays on which the background was never seen, with a guessed depth.
 
@@ -82,7 +82,7 @@ def unseen_rays(
     return UnseenRays(*(torch.as_tensor(np.concatenate(part), dtype=torch.float32) for part in (origins, directions, depths)))
 
 
-def _spread(frames: Int[np.ndarray, "n"], most: int) -> Sequence[int]:
+def _spread(frames: Int[np.ndarray, " n"], most: int) -> Sequence[int]:
     """At most so many of the frames, evenly spread."""
     if len(frames) == 0:
         return []

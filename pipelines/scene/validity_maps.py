@@ -43,7 +43,7 @@ def colours(share: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def held_share(
-    tests: OrderTests, log_scale: Float[np.ndarray, "K"], column: int, grid: Float[np.ndarray, "g"], frames: np.ndarray
+    tests: OrderTests, log_scale: Float[np.ndarray, " K"], column: int, grid: Float[np.ndarray, " g"], frames: np.ndarray
 ) -> Float[np.ndarray, "frames g"]:
     """Share of the tests with the object that hold, by frame and by its log scale; NaN in frames without such tests."""
     held, total = np.zeros((len(frames), len(grid))), np.zeros((len(frames), 1))
@@ -94,8 +94,8 @@ def _score_map(
     log_scale: Float[np.ndarray, "n K"],
     row: int,
     column: int,
-    low: Float[np.ndarray, "K"],
-    high: Float[np.ndarray, "K"],
+    low: Float[np.ndarray, " K"],
+    high: Float[np.ndarray, " K"],
 ) -> Float[np.ndarray, "cells cells"]:
     """Best score over the contexts, the row object's scale growing upwards."""
     contexts = log_scale[:CONTEXTS]
@@ -110,7 +110,7 @@ def _score_map(
 
 
 def _histogram(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], values: Float[np.ndarray, "n"], low: float, high: float
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], values: Float[np.ndarray, " n"], low: float, high: float
 ) -> None:
     counts, _ = np.histogram(values, bins=CELLS, range=(low, high))
     tall = counts / max(counts.max(), 1) * (PANEL_PX - 4)
@@ -123,7 +123,7 @@ def _histogram(
 
 
 def _over_frames(
-    scene: ScaledScene, zone: Zone, tests: OrderTests, log_scale: Float[np.ndarray, "K"], column: int
+    scene: ScaledScene, zone: Zone, tests: OrderTests, log_scale: Float[np.ndarray, " K"], column: int
 ) -> Image.Image:
     frames = np.unique(tests.ray_frame)
     low, high = scene.log_scale_range[column]

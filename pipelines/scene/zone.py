@@ -90,7 +90,7 @@ class Zone:
     """Share of all tested rays whose tests may be violated."""
     allowed: int = 0
     """That share as a number of tests."""
-    tails: tuple[tuple[int, int, Float[np.ndarray, "_"]], ...] = ()
+    tails: tuple[tuple[int, int, Float[np.ndarray, " _"]], ...] = ()
     """Per ordered pair (i, j) its `allowed + 1` smallest tests of `x[i] - x[j]`, sorted."""
 
     @property
@@ -177,7 +177,7 @@ class Zone:
         """What sets the smallest and the largest scale of an object."""
         return self.explain(0, column), self.explain(column, 0)
 
-    def contains(self, log_scale: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, "n"]:
+    def contains(self, log_scale: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, " n"]:
         """Membership of many combinations."""
         inside = np.ones(len(log_scale), bool)
         for i, j in zip(*np.nonzero(np.isfinite(self.bounds) & ~np.eye(self.n_columns, dtype=bool)), strict=True):
@@ -185,14 +185,14 @@ class Zone:
         inside[inside] = self._within_allowance(log_scale[inside])
         return inside
 
-    def _within_allowance(self, log_scale: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, "n"]:
+    def _within_allowance(self, log_scale: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, " n"]:
         """Whether all pairs together violate few enough tests."""
         violated = np.zeros(len(log_scale), int)
         for i, j, tail in self.tails:
             violated += np.searchsorted(tail, log_scale[:, i] - log_scale[:, j], side="left")
         return violated <= self.allowed
 
-    def exit_along(self, origin: Float[np.ndarray, "n K"], towards: Float[np.ndarray, "n K"]) -> Float[np.ndarray, "n"]:
+    def exit_along(self, origin: Float[np.ndarray, "n K"], towards: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " n"]:
         """A t in [0, 1] at which `origin + t towards` leaves the zone (to 2^-12), 1 if it never does; `origin` is inside."""
         inside, outside = np.zeros(len(origin)), np.ones(len(origin))
         inside[self.contains(origin + towards)] = 1.0
@@ -339,7 +339,7 @@ def tightest_zone(
     return zone
 
 
-def _by_pair(tests: OrderTests) -> list[tuple[int, int, Int[np.ndarray, "_"]]]:
+def _by_pair(tests: OrderTests) -> list[tuple[int, int, Int[np.ndarray, " _"]]]:
     """Rows of the tests grouped by ordered pair of columns."""
     pair = tests.front.astype(int) * tests.n_columns + tests.back
     order = np.argsort(pair, kind="stable")

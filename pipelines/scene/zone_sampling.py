@@ -45,7 +45,7 @@ class _Draws:
     """Sequential draws of one part: positions and the logs of `prod(lengths)`, and the largest value the latter can take."""
 
     x: Float[np.ndarray, "n m"]
-    log_weight: Float[np.ndarray, "n"]
+    log_weight: Float[np.ndarray, " n"]
     log_bound: float
 
 
@@ -68,7 +68,7 @@ def volume(b: Float[np.ndarray, "K K"], generator: np.random.Generator, measure:
     return total, total * relative_variance**0.5
 
 
-def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, "_"]]:
+def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, " _"]]:
     """Objects grouped so that no bound ties two groups: those that follow from both objects' own intervals tie nothing."""
     tied = b < b[:, :1] + b[:1, :] - 1e-12
     tied[0], tied[:, 0] = False, False
@@ -80,7 +80,7 @@ def parts(b: Float[np.ndarray, "K K"]) -> list[Int[np.ndarray, "_"]]:
 
 
 def _sample_part(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, " m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> Float[np.ndarray, "n m"]:
     found: list[np.ndarray] = []
     n_found, size = 0, max(n, _PILOT if len(part) > 1 else 1)
@@ -97,7 +97,7 @@ def _sample_part(
 
 
 def _draw(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, " m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> _Draws:
     """Draw the part's objects one after another, each uniform in what the earlier ones leave it."""
     width = b + b.T
@@ -127,7 +127,7 @@ def _draw(
 
 
 def _perfect(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, " m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> Float[np.ndarray, "n m"]:
     """Read-once coupling from the past: the state of a chain just before a block of updates whose trajectories all meet."""
     inner = b[np.ix_(np.concatenate([[0], part]), np.concatenate([[0], part]))]
@@ -164,7 +164,7 @@ def _block(
     sweeps: int,
     generator: np.random.Generator,
     measure: Measure,
-) -> tuple[Float[np.ndarray, "n m"], Bool[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n m"], Bool[np.ndarray, " n"]]:
     """Run the least, the given and the greatest state through the same random updates: where the given ends, and who met."""
     least, greatest = np.broadcast_to(-inner[0], state.shape), np.broadcast_to(inner[:, 0], state.shape)
     x = np.stack([least, state, greatest]).copy()
@@ -187,7 +187,7 @@ def _between(
 
 
 def _resampled(
-    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, "m"], n: int, generator: np.random.Generator, measure: Measure
+    b: Float[np.ndarray, "K K"], part: Int[np.ndarray, " m"], n: int, generator: np.random.Generator, measure: Measure
 ) -> Float[np.ndarray, "n m"]:
     draws = _draw(b, part, 64 * max(n, _PILOT), generator, measure)
     weight = np.exp(draws.log_weight - draws.log_weight.max())

@@ -56,7 +56,7 @@ def cluster_tracks(
     options: ClusteringOptions,
     n_groups: int | None,
     rng: np.random.Generator,
-) -> Int[np.ndarray, "P"]:
+) -> Int[np.ndarray, " P"]:
     """Group of each track: 0 the background, 1 ... the movers by falling number of tracks, -1 for tracks of none.
 
     n_groups: their number if it is known, the background included.
@@ -85,7 +85,7 @@ def cluster_tracks(
 def _settle(groups: Groups, options: ClusteringOptions, n_groups: int | None, size_px: Float[np.ndarray, "2"]) -> None:
     rules, at_least = options.rules, n_groups or 1
 
-    def spans(members: Int[np.ndarray, "n"]) -> bool:
+    def spans(members: Int[np.ndarray, " n"]) -> bool:
         return _spans(groups.test, members, size_px)
 
     settled: frozenset[int] = frozenset()
@@ -100,7 +100,7 @@ def _settle(groups: Groups, options: ClusteringOptions, n_groups: int | None, si
         merge_down_to(groups, n_groups)
 
 
-def _spans(test: RigidityTest, members: Int[np.ndarray, "n"], size_px: Float[np.ndarray, "2"]) -> bool:
+def _spans(test: RigidityTest, members: Int[np.ndarray, " n"], size_px: Float[np.ndarray, "2"]) -> bool:
     """Whether the tracks reach over 90 % of the image's width or height in most frames in which they are seen."""
     wide, seen = 0, 0
     for t in range(test.visible.shape[1]):
@@ -111,7 +111,7 @@ def _spans(test: RigidityTest, members: Int[np.ndarray, "n"], size_px: Float[np.
     return 2 * wide > seen
 
 
-def _numbered(groups: Groups, tracks: PointTracks, rules: GroupingRules) -> Int[np.ndarray, "P"]:
+def _numbered(groups: Groups, tracks: PointTracks, rules: GroupingRules) -> Int[np.ndarray, " P"]:
     """The background first: the group with most tracks times their spread in the image."""
     large = [g for g in groups.ids if len(groups.members(g)) >= rules.min_tracks]
     kept = large or groups.ids[:1]

@@ -42,7 +42,7 @@ def dense_labels(
     video: Video,
     flow: Flow,
     tracks: PointTracks,
-    label: Int[np.ndarray, "P"],
+    label: Int[np.ndarray, " P"],
     options: DenseOptions,
     advance: Callable[[int], None],
 ) -> UInt8[np.ndarray, "T H W"]:
@@ -65,7 +65,7 @@ def dense_labels(
 
 
 def _track_weights(
-    tracks: PointTracks, label: Int[np.ndarray, "P"], n_groups: int, t: int, video: Video
+    tracks: PointTracks, label: Int[np.ndarray, " P"], n_groups: int, t: int, video: Video
 ) -> Float[np.ndarray, "G H W"]:
     """1 at the pixel of each track."""
     weights = np.zeros((n_groups, video.height, video.width), np.float32)

@@ -18,12 +18,12 @@ APART_SHARE = 0.5
 """... if it is there in this share of the frames that show the object."""
 
 
-def doubts(tracks: PointTracks, label: Int[np.ndarray, "P"], maps: UInt8[np.ndarray, "T H W"], video: Video) -> list[str]:
+def doubts(tracks: PointTracks, label: Int[np.ndarray, " P"], maps: UInt8[np.ndarray, "T H W"], video: Video) -> list[str]:
     """A sentence for each doubt."""
     return [*_strays(tracks, label, video), *_pieces(maps)]
 
 
-def _strays(tracks: PointTracks, label: Int[np.ndarray, "P"], video: Video) -> list[str]:
+def _strays(tracks: PointTracks, label: Int[np.ndarray, " P"], video: Video) -> list[str]:
     n_frames = tracks.visible.shape[1]
     xy_px = np.where(tracks.visible[..., None], tracks.xy_px, 0.0)
     groups = [np.flatnonzero(label == g) for g in range(int(label.max()) + 1)]

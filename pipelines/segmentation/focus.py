@@ -30,7 +30,7 @@ class FocusOptions:
 def focused(
     fine: PointTracks,
     coarse: PointTracks,
-    background: Bool[np.ndarray, "P"],
+    background: Bool[np.ndarray, " P"],
     max_tracks: int,
     options: FocusOptions,
     rng: np.random.Generator,
@@ -49,7 +49,7 @@ def focused(
     return fine.chosen(np.sort(np.concatenate([others, ground])))
 
 
-def _some(which: Int[np.ndarray, "n"], at_most: int, rng: np.random.Generator) -> Int[np.ndarray, "m"]:
+def _some(which: Int[np.ndarray, " n"], at_most: int, rng: np.random.Generator) -> Int[np.ndarray, " m"]:
     return which if len(which) <= at_most else rng.choice(which, at_most, replace=False)
 
 

@@ -19,7 +19,7 @@ class PointTracks:
     xy_px: Float[np.ndarray, "P T 2"]
     visible: Bool[np.ndarray, "P T"]
 
-    def chosen(self, which: Int[np.ndarray, "p"] | Bool[np.ndarray, "P"]) -> "PointTracks":
+    def chosen(self, which: Int[np.ndarray, " p"] | Bool[np.ndarray, " P"]) -> "PointTracks":
         return PointTracks(self.xy_px[which], self.visible[which])
 
 
@@ -47,7 +47,7 @@ def chain(flow: Flow, *, n_frames: int, width: int, height: int, spacing_px: flo
 
 def follow(
     xy_px: Float[np.ndarray, "n 2"], flow_px: Float[np.ndarray, "H W 2"], ok: Bool[np.ndarray, "H W"]
-) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
     """Where points go, and which of them went on consistent flow and stayed in the image. Flow is read bilinearly."""
     height, width = ok.shape
     corner = np.floor(xy_px - 0.5).astype(int)

@@ -62,7 +62,7 @@ class Groups:
     test: RigidityTest
     affinity: Float[np.ndarray, "P P"]
     links: Int[np.ndarray, "E 2"]
-    label: Int[np.ndarray, "P"]
+    label: Int[np.ndarray, " P"]
     own: dict[int, list[tuple[ThreeViewMotion, float] | None]] = field(default_factory=dict)
     """Motions of each group."""
     version: dict[int, int] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Groups:
         """The largest first."""
         return sorted(self.own, key=lambda group: (-int((self.label == group).sum()), group))
 
-    def members(self, group: int) -> Int[np.ndarray, "n"]:
+    def members(self, group: int) -> Int[np.ndarray, " n"]:
         return np.flatnonzero(self.label == group)
 
     def merge(self, kept: int, absorbed: int) -> None:
@@ -89,7 +89,7 @@ class Groups:
         del self.own[absorbed]
         self._refit(kept)
 
-    def relabel(self, label: Int[np.ndarray, "P"]) -> None:
+    def relabel(self, label: Int[np.ndarray, " P"]) -> None:
         """Take another partition; the motions of groups that changed are fitted again."""
         before, self.label = self.label, label.copy()
         for group in sorted({*self.own, *map(int, np.unique(label))}):
@@ -152,7 +152,7 @@ def merge_continuous(groups: Groups, rules: GroupingRules, at_least: int = 1, se
 def merge_predicted(
     groups: Groups,
     rules: GroupingRules,
-    spans: Callable[[Int[np.ndarray, "n"]], bool],
+    spans: Callable[[Int[np.ndarray, " n"]], bool],
     at_least: int = 1,
     settled: frozenset[int] = frozenset(),
 ) -> None:

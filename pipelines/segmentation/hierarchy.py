@@ -42,9 +42,9 @@ class Hierarchy:
 
     superpixel: Int[np.ndarray, "H W"]
     neighbours: Int[np.ndarray, "E 2"]
-    border_px: Int[np.ndarray, "E"]
-    difference: Float[np.ndarray, "E"]
-    parent: Int[np.ndarray, "nodes"]
+    border_px: Int[np.ndarray, " E"]
+    difference: Float[np.ndarray, " E"]
+    parent: Int[np.ndarray, " nodes"]
     """-1 at a root."""
     options: HierarchyOptions
 
@@ -54,7 +54,7 @@ class Hierarchy:
             yield node
             node = int(self.parent[node])
 
-    def members(self, node: int) -> Bool[np.ndarray, "S"]:
+    def members(self, node: int) -> Bool[np.ndarray, " S"]:
         """The superpixels of a region."""
         inside = np.zeros(len(self.parent), bool)
         inside[node] = True
@@ -101,7 +101,7 @@ class Hierarchy:
                 low[parent], high[parent] = np.minimum(low[parent], low[node]), np.maximum(high[parent], high[node])
         return low, high
 
-    def _distinctness(self, members: Bool[np.ndarray, "S"]) -> float:
+    def _distinctness(self, members: Bool[np.ndarray, " S"]) -> float:
         ends = members[self.neighbours]
         border, inner = ends[:, 0] != ends[:, 1], ends.all(1)
         if not border.any() or not inner.any():
@@ -157,7 +157,7 @@ def flow_features(flow: Flow, t: int, options: HierarchyOptions) -> list[Float[n
     return [flow.read(t, u)[0] * np.float32(weight / abs(u - t)) for u in others]
 
 
-def touching(superpixel: Int[np.ndarray, "H W"]) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, "E"]]:
+def touching(superpixel: Int[np.ndarray, "H W"]) -> tuple[Int[np.ndarray, "E 2"], Int[np.ndarray, " E"]]:
     """Pairs of superpixels that touch, and the length of their common border."""
     across = np.stack([superpixel[:, :-1].ravel(), superpixel[:, 1:].ravel()], 1)
     down = np.stack([superpixel[:-1].ravel(), superpixel[1:].ravel()], 1)
@@ -168,10 +168,10 @@ def touching(superpixel: Int[np.ndarray, "H W"]) -> tuple[Int[np.ndarray, "E 2"]
 
 def merged(
     mean: Float[np.ndarray, "S F"],
-    count: Float[np.ndarray, "S"],
+    count: Float[np.ndarray, " S"],
     neighbours: Int[np.ndarray, "E 2"],
-    border_px: Int[np.ndarray, "E"],
-) -> Int[np.ndarray, "nodes"]:
+    border_px: Int[np.ndarray, " E"],
+) -> Int[np.ndarray, " nodes"]:
     """Merge neighbouring regions, the most alike first; returns each node's parent."""
     n = len(mean)
     means, counts = list(mean), list(count)

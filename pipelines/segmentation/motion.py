@@ -50,7 +50,7 @@ def segment_by_motion(config: "SegmentConfig", *, video: Video, flow: Flow, cont
     return Labels(maps, names)
 
 
-def _clustered(config: "SegmentConfig", video: Video, flow: Flow) -> tuple[PointTracks, Int[np.ndarray, "P"]]:
+def _clustered(config: "SegmentConfig", video: Video, flow: Flow) -> tuple[PointTracks, Int[np.ndarray, " P"]]:
     """Tracks and their groups: found among evenly spread tracks first, then among tracks that crowd where something moves."""
     rng = np.random.default_rng(config.seed)
     n_groups = None if config.objects is None else config.objects + 1

@@ -57,13 +57,13 @@ def reassign(groups: Groups) -> None:
 class Stray:
     """Neighbouring tracks that fit no group's motion."""
 
-    members: Int[np.ndarray, "n"]
+    members: Int[np.ndarray, " n"]
     gain: float
     """How many times smaller their residuals are under one motion of their own."""
 
 
 def strays(
-    test: RigidityTest, groups: Sequence[Int[np.ndarray, "_"]], links: Int[np.ndarray, "E 2"], close: Bool[np.ndarray, "E"]
+    test: RigidityTest, groups: Sequence[Int[np.ndarray, " _"]], links: Int[np.ndarray, "E 2"], close: Bool[np.ndarray, " E"]
 ) -> list[Stray]:
     """Connected tracks that no group's motion explains.
 
@@ -113,12 +113,12 @@ def spawn(groups: Groups) -> int:
     return len(fresh)
 
 
-def _residual_px(test: RigidityTest, motions: list[tuple[ThreeViewMotion, float] | None]) -> Float[np.ndarray, "P"]:
+def _residual_px(test: RigidityTest, motions: list[tuple[ThreeViewMotion, float] | None]) -> Float[np.ndarray, " P"]:
     """Mean residual of every track in px; `SPAWN_CAP_PX` without a common triplet."""
     return test.normalised_residuals([None if m is None else (m[0], 1.0) for m in motions], SPAWN_CAP_PX)[0]
 
 
-def _cost(groups: Groups, group: int) -> Float[np.ndarray, "P"]:
+def _cost(groups: Groups, group: int) -> Float[np.ndarray, " P"]:
     mean, _ = groups.test.normalised_residuals(groups.own[group], CAP)
     return mean**2
 

@@ -15,7 +15,7 @@ MIN_TRACKS = 3
 MAX_COMMON_FRAMES = 1
 
 
-def link_returns(video: Video, tracks: PointTracks, label: Int[np.ndarray, "P"]) -> tuple[Int[np.ndarray, "P"], list[str]]:
+def link_returns(video: Video, tracks: PointTracks, label: Int[np.ndarray, " P"]) -> tuple[Int[np.ndarray, " P"], list[str]]:
     """Labels in which a returning object has its first number again, and a sentence for each that did.
 
     The background (0) is never linked; numbers stay without gaps.
@@ -41,7 +41,7 @@ def link_returns(video: Video, tracks: PointTracks, label: Int[np.ndarray, "P"])
     return label, notes
 
 
-def _histograms(video: Video, tracks: PointTracks, label: Int[np.ndarray, "P"], n_groups: int) -> Float[np.ndarray, "G bins"]:
+def _histograms(video: Video, tracks: PointTracks, label: Int[np.ndarray, " P"], n_groups: int) -> Float[np.ndarray, "G bins"]:
     """Colours at each group's tracks in all frames; rows sum to 1."""
     counts = np.full((n_groups, BINS**3), 1e-9)
     for t in range(video.n_frames):

@@ -29,15 +29,15 @@ class RigidityTest:
     noise_px: float
     """Positions are not trusted to be better than this."""
 
-    def spanning(self, group: Int[np.ndarray, "n"], triplet: list[int]) -> Int[np.ndarray, "_"]:
+    def spanning(self, group: Int[np.ndarray, " n"], triplet: list[int]) -> Int[np.ndarray, " _"]:
         """The tracks of the group that are seen in all three frames."""
         return group[self.visible[group][:, triplet].all(1)]
 
-    def motions(self, group: Int[np.ndarray, "n"]) -> list[tuple[ThreeViewMotion, float] | None]:
+    def motions(self, group: Int[np.ndarray, " n"]) -> list[tuple[ThreeViewMotion, float] | None]:
         """Per triplet the group's motion and its variance in px^2; None where too few points span the triplet."""
         return [self._motion(group, triplet) for triplet in self.triplets]
 
-    def _motion(self, group: Int[np.ndarray, "n"], triplet: list[int]) -> tuple[ThreeViewMotion, float] | None:
+    def _motion(self, group: Int[np.ndarray, " n"], triplet: list[int]) -> tuple[ThreeViewMotion, float] | None:
         seen = self.spanning(group, triplet)
         if len(seen) < MIN_POINTS:
             return None
@@ -47,7 +47,7 @@ class RigidityTest:
 
     def normalised_residuals(
         self, motions: Sequence[tuple[ThreeViewMotion, float] | None], cap: float
-    ) -> tuple[Float[np.ndarray, "P"], Int[np.ndarray, "P"]]:
+    ) -> tuple[Float[np.ndarray, " P"], Int[np.ndarray, " P"]]:
         """Mean over the triplets of every track's residual in units of the noise (at most `cap`), and how many there were.
 
         A track without a common triplet gets `cap`.
@@ -77,8 +77,8 @@ def frame_triplets(n_frames: int, strides: Sequence[int], per_stride: int) -> tu
 
 def misfit(
     test: RigidityTest,
-    model_of: Sequence[Int[np.ndarray, "_"]],
-    judged: Sequence[Int[np.ndarray, "_"]],
+    model_of: Sequence[Int[np.ndarray, " _"]],
+    judged: Sequence[Int[np.ndarray, " _"]],
     own: Sequence[Sequence[tuple[ThreeViewMotion, float] | None]],
     quantile: float = 0.5,
 ) -> float:
@@ -98,7 +98,7 @@ def misfit(
     return float(np.quantile(ratios, quantile)) if ratios else np.inf
 
 
-def _balanced_fit(test: RigidityTest, groups: Sequence[Int[np.ndarray, "_"]], triplet: list[int]) -> ThreeViewMotion | None:
+def _balanced_fit(test: RigidityTest, groups: Sequence[Int[np.ndarray, " _"]], triplet: list[int]) -> ThreeViewMotion | None:
     views, weights = [], []
     for group in groups:
         seen = test.spanning(group, triplet)
@@ -114,7 +114,7 @@ def _balanced_fit(test: RigidityTest, groups: Sequence[Int[np.ndarray, "_"]], tr
 def _ratio(
     test: RigidityTest,
     motion: ThreeViewMotion,
-    group: Int[np.ndarray, "n"],
+    group: Int[np.ndarray, " n"],
     triplet: list[int],
     own: tuple[ThreeViewMotion, float] | None,
 ) -> float:

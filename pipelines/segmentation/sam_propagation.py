@@ -78,8 +78,8 @@ class Propagated:
     """Label maps, and per object id the frames in which it was hidden, or flow overruled the model."""
 
     maps: UInt8[np.ndarray, "T H W"]
-    hidden: dict[int, Bool[np.ndarray, "T"]]
-    corrected: dict[int, Bool[np.ndarray, "T"]]
+    hidden: dict[int, Bool[np.ndarray, " T"]]
+    corrected: dict[int, Bool[np.ndarray, " T"]]
 
 
 def segment_with_sam(
@@ -174,7 +174,7 @@ class _Seen:
     centre_px: Float[np.ndarray, "2"]
     box_px: Float[np.ndarray, "4"]
     area_px: int
-    colours: Float[np.ndarray, "bins"]
+    colours: Float[np.ndarray, " bins"]
     speed_px: Float[np.ndarray, "2"]
     """Per frame, in the direction of work."""
 
@@ -280,7 +280,7 @@ class _Run:
                 best, agreement = answer, agrees
         return best, agreement
 
-    def _points(self, mask: Mask, others: Mask) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, "n"]]:
+    def _points(self, mask: Mask, others: Mask) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
         """Points well inside the mask, and one inside what other objects have of its box."""
         inside = interior_points(mask, self._settings.points)
         x0, y0, x1, y1 = grown(box_of(mask), self._settings.box_margin, mask.shape).round().astype(int)
@@ -360,13 +360,13 @@ def interior_points(mask: Mask, n: int) -> Float[np.ndarray, "m 2"]:
     return np.array(points, float).reshape(-1, 2)
 
 
-def colours_of(image: UInt8[np.ndarray, "H W 3"], mask: Mask) -> Float[np.ndarray, "bins"]:
+def colours_of(image: UInt8[np.ndarray, "H W 3"], mask: Mask) -> Float[np.ndarray, " bins"]:
     """Histogram of the mask's colours, 8 levels per channel, summing to 1."""
     level: Int[np.ndarray, "n 3"] = image[mask].astype(np.int64) // 32
     counts = np.bincount(level @ [64, 8, 1], minlength=512)
     return counts / max(1, counts.sum())
 
 
-def similarity(first: Float[np.ndarray, "bins"], second: Float[np.ndarray, "bins"]) -> float:
+def similarity(first: Float[np.ndarray, " bins"], second: Float[np.ndarray, " bins"]) -> float:
     """Bhattacharyya coefficient of two histograms: 1 for equal ones, 0 where they share no colour."""
     return float(np.sqrt(first * second).sum())

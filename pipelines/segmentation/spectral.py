@@ -18,7 +18,7 @@ def sparsified(affinity: Float[np.ndarray, "P P"], neighbours: int) -> Float[np.
     return np.maximum(linked, linked.T)
 
 
-def embedding(affinity: Float[np.ndarray, "P P"], dimensions: int) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "P d"]]:
+def embedding(affinity: Float[np.ndarray, "P P"], dimensions: int) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "P d"]]:
     """Largest eigenvalues and eigenvectors of the normalised affinity D^-1/2 A D^-1/2, in falling order."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.linalg import eigsh
@@ -29,7 +29,7 @@ def embedding(affinity: Float[np.ndarray, "P P"], dimensions: int) -> tuple[Floa
     return values[::-1], vectors[:, ::-1]
 
 
-def spectral_clusters(vectors: Float[np.ndarray, "P d"], n_clusters: int, rng: np.random.Generator) -> Int[np.ndarray, "P"]:
+def spectral_clusters(vectors: Float[np.ndarray, "P d"], n_clusters: int, rng: np.random.Generator) -> Int[np.ndarray, " P"]:
     """k-means on the rows of the first `n_clusters` eigenvectors, scaled to unit length; the best of several starts."""
     from scipy.cluster.vq import kmeans2
 

@@ -36,7 +36,7 @@ class ThreeViewMotion:
     scale: float
     """Normalised = (views - mean) * scale, for the tensor."""
 
-    def squared_residuals(self, views: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, "n"]:
+    def squared_residuals(self, views: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, " n"]:
         if self.tensor is None:
             centred = views.reshape(-1, 6) - self.mean
             return ((centred - centred @ self.basis @ self.basis.T) ** 2).sum(1) / CONSTRAINTS
@@ -45,8 +45,8 @@ class ThreeViewMotion:
 
 
 def fit_affine(
-    views: Float[np.ndarray, "n 3 2"], weight: Float[np.ndarray, "n"], noise: float
-) -> tuple[ThreeViewMotion, Float[np.ndarray, "n"]]:
+    views: Float[np.ndarray, "n 3 2"], weight: Float[np.ndarray, " n"], noise: float
+) -> tuple[ThreeViewMotion, Float[np.ndarray, " n"]]:
     """Robust affine motion and its residuals at the points. noise: standard deviation above which points lose weight."""
     flat, current = views.reshape(-1, 6), weight
     for _ in range(ITERATIONS):
@@ -60,8 +60,8 @@ def fit_affine(
 
 
 def fit_projective(
-    views: Float[np.ndarray, "n 3 2"], weight: Float[np.ndarray, "n"], noise: float
-) -> tuple[ThreeViewMotion, Float[np.ndarray, "n"]]:
+    views: Float[np.ndarray, "n 3 2"], weight: Float[np.ndarray, " n"], noise: float
+) -> tuple[ThreeViewMotion, Float[np.ndarray, " n"]]:
     """Robust projective motion and its residuals at the points."""
     mean = weight @ views.reshape(-1, 6) / weight.sum()
     offset = views - mean.reshape(3, 2)
@@ -79,7 +79,7 @@ def fit_projective(
 
 
 def fit_best(
-    views: Float[np.ndarray, "n 3 2"], weight: Float[np.ndarray, "n"], noise: float, gain: float
+    views: Float[np.ndarray, "n 3 2"], weight: Float[np.ndarray, " n"], noise: float, gain: float
 ) -> tuple[ThreeViewMotion, float]:
     """The simpler model, unless the projective one lowers the variance by more than the factor `gain`; and the variance.
 
@@ -95,7 +95,7 @@ def fit_best(
     return (projective, projective_variance) if better else (affine, variance)
 
 
-def _smallest_eigenvector(gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n"]:
+def _smallest_eigenvector(gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
     """By squaring the inverse, a tenth of the time of a full decomposition at this size."""
     power = np.linalg.inv(gram + 1e-11 * np.trace(gram) * np.eye(len(gram)))
     for _ in range(7):
@@ -104,7 +104,7 @@ def _smallest_eigenvector(gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "
     return power[:, int(np.argmax(np.diag(power)))]
 
 
-def robust_variance(squared_residuals: Float[np.ndarray, "n"], parameters: int) -> float:
+def robust_variance(squared_residuals: Float[np.ndarray, " n"], parameters: int) -> float:
     """From the median, scaled for a chi-square of three degrees of freedom and for the parameters that were fitted."""
     freedom = CONSTRAINTS * len(squared_residuals)
     return float(np.median(squared_residuals)) / 0.789 * freedom / max(freedom - parameters, CONSTRAINTS)
@@ -129,7 +129,7 @@ def _trilinearities(views: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, "n 4
     return (first[:, None, :, None] * pairs).reshape(-1, 4, 27)
 
 
-def _tensor_residuals(tensor: Float[np.ndarray, "3 3 3"], views: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, "n"]:
+def _tensor_residuals(tensor: Float[np.ndarray, "3 3 3"], views: Float[np.ndarray, "n 3 2"]) -> Float[np.ndarray, " n"]:
     """Sampson's approximation e' (J J')^+ e per constraint; the four equations have rank three."""
     second, third = _lines(views[:, 1]), _lines(views[:, 2])
     contracted = np.einsum("ni,iqr->nqr", _homogeneous(views[:, 0]), tensor)

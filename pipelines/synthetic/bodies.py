@@ -36,8 +36,8 @@ class Part:
 class Hits:
     """What rays met. `face` is -1 and depth +inf where nothing."""
 
-    depth: Float[np.ndarray, "n"]
-    face: Int[np.ndarray, "n"]
+    depth: Float[np.ndarray, " n"]
+    face: Int[np.ndarray, " n"]
     barycentric: Float32[np.ndarray, "n 2"]
 
 
@@ -58,7 +58,7 @@ class Body:
         """The true surface in the body's frame."""
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
-    def distance(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+    def distance(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
         """Signed distance to the nearest part, body frame (a lower bound outside)."""
         local = [geometry.transform(geometry.invert(part.body_from_part), points) for part in self.parts]
         return np.min([part.shape.distance(p) for part, p in zip(self.parts, local, strict=True)], axis=0)
@@ -70,7 +70,7 @@ class Body:
         depth = np.where(face >= 0, found["tfar"], np.inf).astype(directions.dtype)
         return Hits(depth, face, np.stack([found["u"], found["v"]], 1))
 
-    def in_shadow(self, points: Float[np.ndarray, "n 3"], to_light: Float[np.ndarray, "3"]) -> Float[np.ndarray, "n"]:
+    def in_shadow(self, points: Float[np.ndarray, "n 3"], to_light: Float[np.ndarray, "3"]) -> Float[np.ndarray, " n"]:
         """1 where a part stands between the point and the light, else 0. Body frame."""
         if self._shadow_scene is None:
             return np.zeros(len(points))
@@ -78,7 +78,7 @@ class Body:
         return (found["primID"] >= 0).astype(np.float32)
 
     def surface(
-        self, points: Float[np.ndarray, "n 3"], hits: Hits, footprint: Float[np.ndarray, "n"]
+        self, points: Float[np.ndarray, "n 3"], hits: Hits, footprint: Float[np.ndarray, " n"]
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
         """Albedo and unit normal at hit points, body frame. All rays must have hit."""
         second, third = hits.barycentric[:, 0, None], hits.barycentric[:, 1, None]
@@ -98,7 +98,7 @@ class Body:
 
 def _gather(
     parts: Sequence[Part],
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"], Int[np.ndarray, "f"], Float32[np.ndarray, "f 3 3"]]:
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"], Int[np.ndarray, " f"], Float32[np.ndarray, "f 3 3"]]:
     """All parts' surfaces as one, in the body's frame."""
     vertices = [geometry.transform(part.body_from_part, np.asarray(part.shape.mesh.vertices)) for part in parts]
     first = np.cumsum([0] + [len(v) for v in vertices[:-1]])
@@ -159,7 +159,7 @@ class Actors:
     bodies: tuple[Body, ...]
     world_from_body: Float[np.ndarray, "K 4 4"]
     light: Light = field(default_factory=lambda: Light(np.array([0.0, 0.0, 1.0])))
-    scale: Float[np.ndarray, "K"] | None = None
+    scale: Float[np.ndarray, " K"] | None = None
     filmed_from_world: Float[np.ndarray, "4 4"] | None = None
 
     def depth_alone(self, camera: Camera) -> Float[np.ndarray, "K H W"]:

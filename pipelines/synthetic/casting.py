@@ -36,7 +36,7 @@ class Cast:
     world_from_body: Float[np.ndarray, "T K 4 4"]
     paths: tuple[Path, ...]
 
-    def at(self, time: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n K 4 4"]:
+    def at(self, time: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n K 4 4"]:
         """Motion at any times in [0, 1]."""
         still = np.tile(np.eye(4), (len(time), 1, 1))
         return np.stack([still, *(path.world_from_body(time) for path in self.paths)], 1)
@@ -97,7 +97,7 @@ def cast_movers(
     return Cast(cast.bodies, cast.names, cast.at(time), cast.paths)
 
 
-def frame_times(n_frames: int) -> Float[np.ndarray, "T"]:
+def frame_times(n_frames: int) -> Float[np.ndarray, " T"]:
     return np.linspace(0, 1, n_frames) if n_frames > 1 else np.zeros(1)
 
 
@@ -105,7 +105,7 @@ def _place(
     spec: SceneSpec,
     rng: np.random.Generator,
     camera_path: CameraPath,
-    time: Float[np.ndarray, "T"],
+    time: Float[np.ndarray, " T"],
     static: Body,
     movers: list[Body],
 ) -> tuple[Path, ...] | None:

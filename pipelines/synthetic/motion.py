@@ -56,7 +56,7 @@ class CameraPath:
             variant=variant,
         )
 
-    def cam_from_world(self, time: Float[np.ndarray, "T"], held_out: bool = False) -> Float[np.ndarray, "T 4 4"]:
+    def cam_from_world(self, time: Float[np.ndarray, " T"], held_out: bool = False) -> Float[np.ndarray, "T 4 4"]:
         moving = np.zeros_like(time) if self.variant in (Variant.STATIC_CAMERA, Variant.ROTATION_ONLY) else time
         angle = np.radians(self.start_sign * self.sweep_deg * (moving - 0.5))
         height = self.height + self.sway * np.sin(2 * np.pi * moving)
@@ -89,7 +89,7 @@ class MoverPath:
     away: Float[np.ndarray, "3"]
     """Added around the middle of the clip only: how far it goes when it leaves the picture."""
 
-    def world_from_body(self, time: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T 4 4"]:
+    def world_from_body(self, time: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 4 4"]:
         u = time[:, None]
         ease = 0.7 * u + 0.3 * (3 * u**2 - 2 * u**3)
         gone = np.clip(1.6 * np.sin(np.pi * u) ** 2 - 0.3, 0, 1)
@@ -106,7 +106,7 @@ class Follower:
     leader: MoverPath
     leader_from_body: Float[np.ndarray, "4 4"]
 
-    def world_from_body(self, time: Float[np.ndarray, "T"]) -> Float[np.ndarray, "T 4 4"]:
+    def world_from_body(self, time: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 4 4"]:
         return self.leader.world_from_body(time) @ self.leader_from_body
 
 

@@ -34,7 +34,7 @@ class OracleScene:
     """unit: true length of each object's own unit. The true scale of object k is then unit[k] / unit[0]."""
 
     truth: World
-    unit: Float[np.ndarray, "K"]
+    unit: Float[np.ndarray, " K"]
     zone: Zone | None = None
     network: None = None
     evidence: None = None
@@ -81,7 +81,7 @@ class OracleScene:
         return np.ones((len(self.unit), self.n_frames), bool)
 
     @property
-    def true_log_scale(self) -> Float[np.ndarray, "K"]:
+    def true_log_scale(self) -> Float[np.ndarray, " K"]:
         """Log scales at which everything has its true size."""
         return np.log(self.unit / self.unit[0])
 
@@ -107,7 +107,7 @@ class OracleScene:
         self,
         *,
         t: int,
-        scale: Float[np.ndarray, "K"],
+        scale: Float[np.ndarray, " K"],
         view_from_world: Float[np.ndarray, "4 4"] | None = None,
         intrinsics: Float[np.ndarray, "3 3"] | None = None,
         width: int | None = None,

@@ -61,7 +61,7 @@ class World:
         """True surfaces, each in its object's own frame."""
         return tuple(body.mesh for body in self.cast.bodies)
 
-    def actors(self, t: int, scale: Float[np.ndarray, "K"] | None = None) -> Actors:
+    def actors(self, t: int, scale: Float[np.ndarray, " K"] | None = None) -> Actors:
         """The bodies at frame t; with scales (relative to the true ones) those of another scene that films the same."""
         filmed = self.cam_from_world_train[t]
         return Actors(self.cast.bodies, self.world_from_object[t], self.light, scale, filmed)
@@ -119,7 +119,7 @@ class SyntheticScene(World):
         seen[inside] = self._first_hit(u, points_u[inside])
         return (target_px - xy_px).astype(np.float32), seen
 
-    def _first_hit(self, u: int, points_cam: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, "n"]:
+    def _first_hit(self, u: int, points_cam: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
         """Whether nothing hides the points from the camera at frame u."""
         actors, camera = self.actors(u), self.camera(self.cam_from_world_train[u])
         directions = points_cam / points_cam[:, 2:]

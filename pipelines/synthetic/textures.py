@@ -37,7 +37,7 @@ class Material:
         self,
         points: Float[np.ndarray, "n 3"],
         normals: Float[np.ndarray, "n 3"],
-        footprint: Float[np.ndarray, "n"],
+        footprint: Float[np.ndarray, " n"],
     ) -> Float32[np.ndarray, "n 3"]:
         """Albedo at surface points, from the tile projected along the three axes and blended by the normal.
 
@@ -58,7 +58,7 @@ class Material:
                 albedo[used] += weights[used, axis, None] * self._read(uv, level[used])
         return albedo
 
-    def _read(self, uv: Float[np.ndarray, "n 2"], level: Float[np.ndarray, "n"]) -> Float32[np.ndarray, "n 3"]:
+    def _read(self, uv: Float[np.ndarray, "n 2"], level: Float[np.ndarray, " n"]) -> Float32[np.ndarray, "n 3"]:
         """Trilinear look-up; uv repeats with period 1."""
         read = np.zeros((len(uv), 3), np.float32)
         for number, tile in enumerate(self.pyramid):

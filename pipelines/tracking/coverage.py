@@ -15,11 +15,11 @@ def new_points(
     image: Float32[np.ndarray, "H W"],
     inner: UInt8[np.ndarray, "H W"],
     present_px: Float32[np.ndarray, "n 2"],
-    present_id: UInt8[np.ndarray, "n"],
+    present_id: UInt8[np.ndarray, " n"],
     *,
     tracks_wanted: int,
     min_spacing_px: float,
-) -> tuple[Float32[np.ndarray, "m 2"], UInt8[np.ndarray, "m"]]:
+) -> tuple[Float32[np.ndarray, "m 2"], UInt8[np.ndarray, " m"]]:
     """In every cell that no track occupies, the pixel centre that is most like a corner.
 
     inner: labels with borders already turned unknown. present_px, present_id: the tracks seen in this frame.

@@ -63,7 +63,7 @@ class Clip:
         return [p for p in before if (p, t) in self._pairs]
 
 
-def label_at(labels: UInt8[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "n"]:
+def label_at(labels: UInt8[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]) -> UInt8[np.ndarray, " n"]:
     """Label of the pixel that holds each point; unknown outside the image. Labels are never interpolated."""
     height, width = labels.shape
     column, row = np.floor(xy_px[:, 0]).astype(int), np.floor(xy_px[:, 1]).astype(int)
@@ -73,7 +73,7 @@ def label_at(labels: UInt8[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
 
 def flow_at(
     flow_px: Float32[np.ndarray, "H W 2"], ok: Bool[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
-) -> tuple[Float32[np.ndarray, "n 2"], Bool[np.ndarray, "n"]]:
+) -> tuple[Float32[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
     """Bilinear flow at sub-pixel positions, and whether all four pixels that it mixes are consistent."""
     height, width = ok.shape
     x = np.clip(xy_px[:, 0] - 0.5, 0, width - 1)
@@ -87,8 +87,8 @@ def flow_at(
 
 
 def follow(
-    clip: Clip, reference: int, xy_px: Float32[np.ndarray, "n 2"], object_id: UInt8[np.ndarray, "n"]
-) -> tuple[Float32[np.ndarray, "T m 2"], UInt8[np.ndarray, "m"]]:
+    clip: Clip, reference: int, xy_px: Float32[np.ndarray, "n 2"], object_id: UInt8[np.ndarray, " n"]
+) -> tuple[Float32[np.ndarray, "T m 2"], UInt8[np.ndarray, " m"]]:
     """Positions through the whole clip (NaN where not seen) of those points whose reference patch can be aligned.
 
     At least one point is needed.
@@ -119,7 +119,7 @@ def follow(
 
 
 def _templates(
-    clip: Clip, reference: int, xy_px: Float32[np.ndarray, "n 2"], object_id: UInt8[np.ndarray, "n"]
+    clip: Clip, reference: int, xy_px: Float32[np.ndarray, "n 2"], object_id: UInt8[np.ndarray, " n"]
 ) -> tuple[Templates, np.ndarray]:
     """Reference patches of all points, each cut at its object's outline, and the indices of the points that they belong to."""
     made, chosen = [], []

@@ -30,7 +30,7 @@ class Templates:
     steepest: Float32[np.ndarray, "P M 6"]
     """Weighted derivatives of T by (dx, dy, dA00, dA01, dA10, dA11)."""
     inverse: Float32[np.ndarray, "P 6 6"]
-    spread_px: Float32[np.ndarray, "P"]
+    spread_px: Float32[np.ndarray, " P"]
     """Position uncertainty (px) under brightness noise as strong as the contrast: small on corners, large on plain edges."""
 
     def where(self, kept: np.ndarray) -> "Templates":
@@ -76,7 +76,7 @@ def make_templates(
     usable: Bool[np.ndarray, "H W"],
     centres_px: Float32[np.ndarray, "P 2"],
     radius_px: int,
-) -> tuple[Templates, Bool[np.ndarray, "P"]]:
+) -> tuple[Templates, Bool[np.ndarray, " P"]]:
     """Reference patches around the centres, using only `usable` pixels; and which of them hold enough to align."""
     offsets = patch_offsets(radius_px)
     xy_px = centres_px[:, None] + offsets
@@ -119,7 +119,7 @@ def align(
     *,
     max_iterations: int = 12,
     tolerance_px: float = 0.005,
-) -> tuple[Float32[np.ndarray, "P 2"], Float32[np.ndarray, "P 2 2"], Float32[np.ndarray, "P"]]:
+) -> tuple[Float32[np.ndarray, "P 2"], Float32[np.ndarray, "P 2 2"], Float32[np.ndarray, " P"]]:
     """Refine centres and affine parts so that the image matches the references.
 
     Returns the centres, the affine parts, and the correlation (1 is a perfect match) at the result.

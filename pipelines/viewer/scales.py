@@ -18,14 +18,14 @@ from pipelines.scene.zone import Zone
 class ScaleState:
     """A combination and what is known about it. Setting one scale gives a new state; nothing is changed in place."""
 
-    log_scale: Float[np.ndarray, "K"]
+    log_scale: Float[np.ndarray, " K"]
     log_scale_range: Float[np.ndarray, "K 2"]
     zone: Zone | None = None
     network: Any = None
     """A ScaleNetwork; None before the scales have been learned."""
 
     @property
-    def scale(self) -> Float[np.ndarray, "K"]:
+    def scale(self) -> Float[np.ndarray, " K"]:
         return np.exp(self.log_scale)
 
     def interval(self, column: int) -> tuple[float, float]:
@@ -44,7 +44,7 @@ class ScaleState:
         moved[column] = np.clip(log_scale, *self.interval(column))
         return replace(self, log_scale=moved)
 
-    def with_all(self, log_scale: Float[np.ndarray, "K"]) -> "ScaleState":
+    def with_all(self, log_scale: Float[np.ndarray, " K"]) -> "ScaleState":
         return replace(self, log_scale=np.array(log_scale, float))
 
     @property
@@ -85,7 +85,7 @@ def starting_state(
     return ScaleState(np.array(first, float), log_scale_range, zone, network)
 
 
-def append_own_sample(path: Path, state: ScaleState, object_ids: Sequence[int] | Int[np.ndarray, "K"]) -> int:
+def append_own_sample(path: Path, state: ScaleState, object_ids: Sequence[int] | Int[np.ndarray, " K"]) -> int:
     """Add a combination to a CSV file of the same columns as samples.csv; returns its number in the file."""
     header = ",".join(["sample", "score", *(f"scale_{k}" for k in object_ids)])
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

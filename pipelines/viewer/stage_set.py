@@ -48,7 +48,7 @@ class StageSet:
         quaternion = Rotation.from_matrix(world_from_gl @ GL_FROM_CV_CAMERA[:3, :3]).as_quat()
         return Pose(self.placement.camera_translation[t], np.roll(quaternion, 1), 1.0, bool(self.placement.visible[0, t]))
 
-    def reach(self, t: int, scale: Float[np.ndarray, "K"]) -> float:
+    def reach(self, t: int, scale: Float[np.ndarray, " K"]) -> float:
         """Distance of the moving objects from the filming camera (median); what everything drawn is sized by."""
         centre = self.placement.camera_translation[t]
         movers = [k for k in range(1, len(scale)) if self.placement.visible[k, t]]

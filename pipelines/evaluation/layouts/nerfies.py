@@ -67,7 +67,7 @@ def _time(entry: dict[str, Any], folder: Path) -> int:
     raise InputError(f"{folder / 'metadata.json'} gives no time_id or warp_id: the times of the frames are not known")
 
 
-def _nearest(filmed: Int[np.ndarray, "T"], times: Int[np.ndarray, "V"]) -> Int[np.ndarray, "V"]:
+def _nearest(filmed: Int[np.ndarray, " T"], times: Int[np.ndarray, " V"]) -> Int[np.ndarray, " V"]:
     """The filmed frame nearest to each time."""
     return np.abs(filmed[None] - times[:, None]).argmin(1) if len(times) else np.zeros(0, np.int64)
 

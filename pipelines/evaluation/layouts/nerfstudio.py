@@ -65,7 +65,7 @@ def _order(frame: dict[str, Any]) -> tuple[float, int]:
     return float(frame.get("time", 0)), cameras.last_number(Path(frame["file_path"]).stem)
 
 
-def _times(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> Int[np.ndarray, "V"]:
+def _times(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> Int[np.ndarray, " V"]:
     """The filmed frame that each held-out one is nearest to in time."""
     key = 0 if all("time" in frame for frame in [*test, *train]) else 1
     filmed = np.array([_order(frame)[key] for frame in train], float)
