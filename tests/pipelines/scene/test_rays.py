@@ -4,7 +4,7 @@ import torch
 from pipelines.geometry import invert, ray_directions, rigid, transform
 from pipelines.scene.contraction import Box
 from pipelines.scene.occupancy import DensityCache
-from pipelines.scene.rays import Rays, camera_directions, object_rays, proposed_weights, resampled, span, widened
+from pipelines.scene.rays import MAX_PROPOSED, Rays, camera_directions, object_rays, proposed_weights, resampled, span, widened
 
 BOX = Box(torch.zeros(3), torch.ones(3))
 
@@ -64,7 +64,8 @@ def test_a_wall_in_the_cache_is_where_the_proposal_peaks() -> None:
     weights, opacity = proposed_weights(cache, BOX, rays, edges)
     peak = int(weights.argmax())
     assert 2.5 <= float(edges[0, peak]) <= 2.6
-    assert 0.4 < float(opacity) < 1.0
+    # It is two bins thick.
+    np.testing.assert_allclose(float(opacity), 1 - np.exp(-2 * MAX_PROPOSED), rtol=1e-5)
 
 
 def test_rays_that_miss_the_box_do_not_hit() -> None:
