@@ -202,7 +202,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
         Stage("sfm", _sfm, lambda c: c.sfm, lambda c: ("frames", "segment", "tracks")),
-        Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True),
+        Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=2),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",)),
         Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), _path_file, variant=_render_variant),
         Stage(
@@ -210,6 +210,7 @@ STAGES: dict[str, Stage] = {
             _export,
             lambda c: c.export,
             lambda c: ("frames", "segment", "sfm", "train", "sample"),
+            version=2,
             variant=lambda c: "-".join(sorted(c.export.wanted)),
         ),
         Stage(
