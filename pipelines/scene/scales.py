@@ -41,10 +41,12 @@ def evidence_frames(scene: Scene, n: int) -> list[int]:
 def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     """Render every object alone, read the order of objects, and fit zone and network to it.
 
-    The fields are frozen meanwhile, so they are rendered once, whatever the number of combinations.
+    The fields are frozen meanwhile, so they are rendered once, whatever the number of combinations. Rounds before the last see
+    half of the frames: what they learn is soon replaced.
     """
     width = min(config.evidence_width_px, scene.width)
-    maps = scene.alone_maps(width=width, frames=evidence_frames(scene, config.evidence_frames))
+    n_frames = config.evidence_frames if round_index == config.rounds else (config.evidence_frames + 1) // 2
+    maps = scene.alone_maps(width=width, frames=evidence_frames(scene, n_frames))
     evidence = evidence_from_maps(maps, full_width=scene.width)
     random = np.random.default_rng([config.seed, round_index])
     validity = assess(order_tests(evidence), scene.log_scale_range, random, assumed_columns=scene.assumed_columns)
