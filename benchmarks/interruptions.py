@@ -21,7 +21,11 @@ import numpy as np
 from pipelines.artifacts import Flow, Labels, Samples, Sfm, Tracks, Video, read_json
 from pipelines.store import Workspace
 
-TINY = ("train.steps=60", "train.max_side_px=64", "train.checkpoint_every_steps=10", "train.preview_every_steps=0")
+TINY = (
+    "train.steps=60", "train.max_side_px=64", "train.checkpoint_every_steps=10", "train.preview_every_steps=0",
+    "train.rounds=1", "train.evidence_frames=4", "train.cache_resolution=16", "render.width_px=48", "render.frame_step=4",
+    "export.meshing.object_cells=24", "export.meshing.background_cells=32", "export.meshing.view_width_px=64",
+)  # fmt: skip
 PLACES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample")
 
 
