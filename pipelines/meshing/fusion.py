@@ -1,8 +1,9 @@
 """A surface fused from many depth maps: the truncated signed distance of Curless and Levoy (SIGGRAPH 1996).
 
 Only what the camera saw gets a surface. The grid is rectilinear: the spacing of each axis may grow outwards, so that one
-grid holds near content finely and far walls coarsely; distances are truncated in units of the local spacing. They are measured
-across the surface, not along the ray: at a floor seen at a grazing angle every node behind it would otherwise be too far away.
+grid holds near content finely and far walls coarsely; distances are truncated in units of the local spacing. How far behind the
+surface a frame is believed is measured across it, not along the ray: at a floor seen at a grazing angle every node behind it
+would otherwise be too far away.
 """
 
 from collections.abc import Callable
@@ -159,11 +160,11 @@ def fused_distance(
         depth = seen_depth(np.where(views.seen[k], views.depth[k], np.inf), projection)
         oblique = facing(views.depth[k], views.intrinsics)[projection.row, projection.column]
         with np.errstate(invalid="ignore"):
-            ahead = (depth - projection.z) * oblique / truncation
-        known = projection.inside & np.isfinite(depth) & (ahead > -1)
+            ahead = (depth - projection.z) / truncation
+        known = projection.inside & np.isfinite(depth) & (ahead * oblique > -1)
         # Nearby looks resolve more: pixels cover an area that grows with the squared depth.
         w = np.where(known, 1.0 / np.maximum(projection.z, 1e-6) ** 2, 0.0).astype(np.float32)
-        total += w * np.where(known, np.minimum(ahead, 1.0), 0.0)
+        total += w * np.where(known, np.clip(ahead, -1.0, 1.0), 0.0)
         weight += w
     if allowed is not None:
         free = ~allowed(points)

@@ -143,7 +143,7 @@ def vertex_colours(
         visible &= facing > 0.1
         factor = np.array([image.shape[1] / width, image.shape[0] / height])
         colour = sampled(image, projection.xy_px[visible] * factor) / 255.0
-        w = (facing[visible] / np.maximum(projection.z[visible], 1e-9)) ** 2
+        w = (facing[visible] ** 2 / np.maximum(projection.z[visible], 1e-9)) ** 2
         inner = binary_erosion(views.seen[index], np.ones((3, 3), bool), border_value=1)
         w *= np.where(inner[at][visible], 1.0, BORDER_WEIGHT)
         total[visible] += w[:, None] * colour
