@@ -106,7 +106,7 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
     maps = true_maps(truth, depth_noise)
     evidence = evidence_from_maps(maps, full_width=truth.width)
     generator = np.random.default_rng(0)
-    validity = assess(order_tests(evidence), limits, generator)
+    validity = assess(order_tests(evidence), limits)
     candidates = draw_candidates(validity.zone, limits, 4096, generator)
     network = ScaleNetwork(limits, seed=0)
     network.fit(candidates, validity.valid(candidates), seed=0)
@@ -159,7 +159,7 @@ def judge(name: str, scene, rays: TellingRays, centre: Float[np.ndarray, " K"], 
     def truly(x: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, " n"]:
         return is_valid(true_agreement(rays.depth_alone, rays.labels, np.exp(x - centre)))
 
-    validity: Validity = assess(order_tests(scene.evidence), scene.log_scale_range, generator, LabelConfig())
+    validity: Validity = assess(order_tests(scene.evidence), scene.log_scale_range, LabelConfig())
     valid, uniform_share = draw_true(rays, N_DRAWS, generator)
     valid = valid + centre
     judged = within(scene.zone, centre)

@@ -164,19 +164,19 @@ class Validity:
 def assess(
     tests: OrderTests,
     log_scale_range: Float[np.ndarray, "K 2"],
-    generator: np.random.Generator,
     config: LabelConfig | None = None,
     assumed_columns: Sequence[int] = (),
 ) -> Validity:
     """Zone and labels from the tests, after leaving out the rays that no combination satisfies.
 
     The tightest zone without contradiction gives candidates; the best of them says which rays are noise; the final zone comes
-    from the others, so it contains that one.
+    from the others, so it contains that one. The candidates are always the same: where the evidence contradicts itself,
+    training and sampling must leave out the same rays, or what one calls valid agrees with nothing that the other knows.
     """
     config = config or LabelConfig()
     counter = ViolationCounter.from_tests(tests, log_scale_range)
     tightest = tightest_zone(tests, log_scale_range, config.max_noise_share, assumed_columns)
-    probes = draw_candidates(tightest, log_scale_range, config.n_probes, generator)
+    probes = draw_candidates(tightest, log_scale_range, config.n_probes, np.random.default_rng(0))
     violated = counter.violated(probes)
     best = probes[violated.argmin()]
     noise_share = float(violated.min()) / max(counter.n_rays, 1)

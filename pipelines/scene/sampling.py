@@ -40,7 +40,7 @@ def draw_samples(config: SampleConfig, scene: ScaledScene, context: StageContext
     """See `pipelines.sample.sample`."""
     generator = np.random.default_rng(config.seed)
     tests = order_tests(_evidence(config, scene, context))
-    validity = assess(tests, scene.log_scale_range, generator)
+    validity = assess(tests, scene.log_scale_range)
     zone = scene.zone or validity.zone
     zone.require_nonempty(scene.names)
     if config.check_masks:

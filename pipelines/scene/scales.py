@@ -49,7 +49,7 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     maps = scene.alone_maps(width=width, frames=evidence_frames(scene, n_frames))
     evidence = evidence_from_maps(maps, full_width=scene.width)
     random = np.random.default_rng([config.seed, round_index])
-    validity = assess(order_tests(evidence), scene.log_scale_range, random, assumed_columns=scene.assumed_columns)
+    validity = assess(order_tests(evidence), scene.log_scale_range, assumed_columns=scene.assumed_columns)
     network = scene.network or ScaleNetwork(scene.log_scale_range, seed=config.seed).to(scene.device)
     network.config = network.config.model_copy(update={"steps": config.scale_steps})
     candidates = draw_candidates(validity.zone, scene.log_scale_range, config.combinations, random)

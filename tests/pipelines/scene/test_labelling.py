@@ -65,7 +65,7 @@ def test_chunks_do_not_matter(random_tests, monkeypatch):
 
 def test_valid_is_agreement_of_all_but_a_share(random_tests):
     tests = random_tests(np.random.default_rng(0), 3, 400)
-    validity = assess(tests, ranges(3), np.random.default_rng(0), LabelConfig(violated_share=0.05))
+    validity = assess(tests, ranges(3), LabelConfig(violated_share=0.05))
     x = uniform(500, 3, half_width=0.12)
     # x = 0 violates nothing, so no ray is noise.
     assert validity.noise_share == 0 and not validity.is_contradictory
@@ -85,7 +85,7 @@ def contradicting(tests_of, n_wrong: int) -> OrderTests:
 
 
 def test_rays_that_contradict_the_rest_are_noise(tests_of):
-    validity = assess(contradicting(tests_of, 3), ranges(3), np.random.default_rng(0), LabelConfig(violated_share=0.01))
+    validity = assess(contradicting(tests_of, 3), ranges(3), LabelConfig(violated_share=0.01))
     assert validity.noise_share == pytest.approx(0.03)
     assert validity.counter.n_rays == 97
     assert not validity.zone.is_empty and validity.zone.violated_share == 0.01
@@ -95,22 +95,22 @@ def test_rays_that_contradict_the_rest_are_noise(tests_of):
 
 def test_too_much_noise_leaves_nothing_valid(tests_of):
     tests = contradicting(tests_of, 40)
-    validity = assess(tests, ranges(3), np.random.default_rng(0))
+    validity = assess(tests, ranges(3))
     assert validity.is_contradictory
     assert not validity.valid(uniform(500, 3)).any()
     assert violated_pairs(tests, np.zeros(3)) == [(2, 1, pytest.approx(40 / 137))]
 
 
 def test_some_noise_is_usable_but_doubtful(tests_of):
-    validity = assess(contradicting(tests_of, 20), ranges(3), np.random.default_rng(0))
+    validity = assess(contradicting(tests_of, 20), ranges(3))
     assert validity.noise_share == pytest.approx(20 / 117)
     assert validity.is_doubtful and not validity.is_contradictory
-    assert not assess(contradicting(tests_of, 3), ranges(3), np.random.default_rng(0)).is_doubtful
+    assert not assess(contradicting(tests_of, 3), ranges(3)).is_doubtful
 
 
 def test_the_published_rule_takes_the_best_whatever_they_are(tests_of):
     config = LabelConfig(rule=LabelRule.TOP_SHARE, top_share=0.1)
-    validity = assess(contradicting(tests_of, 20), ranges(3), np.random.default_rng(0), config)
+    validity = assess(contradicting(tests_of, 20), ranges(3), config)
     x = uniform(500, 3)
     valid = validity.valid(x)
     assert 0.1 <= valid.mean() < 0.9
@@ -148,6 +148,6 @@ def test_candidates_gather_about_the_surface(tests_of):
 
 
 def test_no_rays_mean_that_everything_is_valid(tests_of):
-    validity = assess(tests_of([], 3, n_rays=0), ranges(3), np.random.default_rng(0))
+    validity = assess(tests_of([], 3, n_rays=0), ranges(3))
     assert validity.valid(uniform(50, 3)).all()
     assert validity.noise_share == 0

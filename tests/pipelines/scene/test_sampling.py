@@ -11,6 +11,7 @@ from pipelines.errors import ReconstructionError
 from pipelines.progress import Silent
 from pipelines.sample import SampleConfig, sample
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence
+from pipelines.scene.labelling import assess
 from pipelines.scene.orders import order_tests
 from pipelines.scene.sampling import diverse_order
 from pipelines.scene.scale_network import ScaleNetwork
@@ -236,3 +237,15 @@ def test_held_share_is_the_slow_count(random_tests):
 
 def test_colours_run_from_violet_to_yellow():
     assert colours(np.array([[0.0, 1.0, np.nan]])).tolist() == [[[68, 1, 84], [253, 231, 37], [200, 200, 200]]]
+
+
+def test_training_and_sampling_leave_out_the_same_rays(evidence_of, context):
+    """Ten rays want the card at less than 0.74 times its scale, ten at more than 1.35 times: one group has to be left out."""
+    depths = [[8.0, 1.0]] * 80 + [[0.74, 1.0]] * 10 + [[1.0, 0.74]] * 10
+    evidence = evidence_of(depths, [1] * 90 + [0] * 10)
+    learned = assess(order_tests(evidence), ranges(2))
+    assert learned.noise_share == pytest.approx(0.1)
+    for seed in range(6):
+        scene = KnownScene((0, 1), ("wall", "card"), ranges(2), evidence=evidence, zone=learned.zone)
+        samples = sample(SampleConfig(n=10, seed=seed, maps=False), scene=scene, context=context)
+        assert len(samples.score) == 10
