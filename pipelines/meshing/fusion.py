@@ -20,6 +20,10 @@ Allowed = Callable[[np.ndarray], np.ndarray]
 """Points (N, 3) to booleans (N,)."""
 BLOCK = 8
 """Side of the blocks of grid nodes that are visited or skipped together."""
+PLANAR_SHARE = 0.02
+"""Where inverse depth differs more than this from its mean over 5 x 5 pixels, the surface is no plane there."""
+LEAST_FACING = 0.05
+"""More oblique surfaces are treated as this oblique: their normals are mostly noise."""
 EDGE_SHARE = 0.15
 """Neighbouring pixels whose inverse depths differ by more than this share lie on different surfaces."""
 
@@ -136,18 +140,19 @@ def facing(depth: Float[np.ndarray, "h w"], intrinsics: Float[np.ndarray, "3 3"]
     return np.where(known & planar, np.clip(cosine, LEAST_FACING, 1.0), 1.0).astype(np.float32)
 
 
-PLANAR_SHARE = 0.02
-"""Where inverse depth differs more than this from its mean over 5 x 5 pixels, the surface is no plane there."""
-LEAST_FACING = 0.05
-"""More oblique surfaces are treated as this oblique: their normals are mostly noise."""
-
-
 def fused_distance(
-    views: ObjectViews, grid: Grid, *, truncation_nodes: float, allowed: Allowed | None = None, stride_px: int = 2
+    views: ObjectViews,
+    grid: Grid,
+    *,
+    truncation_nodes: float,
+    allowed: Allowed | None = None,
+    least_facing: float = LEAST_FACING,
+    stride_px: int = 2,
 ) -> tuple[Float[np.ndarray, "X Y Z"], Float[np.ndarray, "X Y Z"]]:
     """Mean truncated signed distance (in truncation lengths, positive in front of the surface) and its weight.
 
     allowed: which points may belong to the object at all; the others count as free space, which closes silhouettes.
+    least_facing: more oblique views are believed behind the surface as if they were this oblique.
     """
     blocks = _blocks_near(views.surface_points(stride_px), grid, int(np.ceil(truncation_nodes)))
     active = blocks.repeat(BLOCK, 0).repeat(BLOCK, 1).repeat(BLOCK, 2)[tuple(slice(n) for n in grid.shape)]
@@ -158,7 +163,7 @@ def fused_distance(
     total, weight = np.zeros((2, len(points)), np.float32)
     for projection, k in views.projected(points):
         depth = seen_depth(np.where(views.seen[k], views.depth[k], np.inf), projection)
-        oblique = facing(views.depth[k], views.intrinsics)[projection.row, projection.column]
+        oblique = np.maximum(facing(views.depth[k], views.intrinsics), least_facing)[projection.row, projection.column]
         with np.errstate(invalid="ignore"):
             ahead = (depth - projection.z) / truncation
         known = projection.inside & np.isfinite(depth) & (ahead * oblique > -1)
@@ -175,11 +180,20 @@ def fused_distance(
     return distance, weights
 
 
-def fused_surface(views: ObjectViews, grid: Grid, *, truncation_nodes: float, allowed: Allowed | None = None) -> Mesh:
+def fused_surface(
+    views: ObjectViews,
+    grid: Grid,
+    *,
+    truncation_nodes: float,
+    allowed: Allowed | None = None,
+    least_facing: float = LEAST_FACING,
+) -> Mesh:
     """Zero level of the fused distance, only through cells whose eight corners were all observed."""
     from skimage.measure import marching_cubes
 
-    distance, weight = fused_distance(views, grid, truncation_nodes=truncation_nodes, allowed=allowed)
+    distance, weight = fused_distance(
+        views, grid, truncation_nodes=truncation_nodes, allowed=allowed, least_facing=least_facing
+    )
     known = weight > 0
     whole = known[:-1, :-1, :-1].copy()
     for dx, dy, dz in np.ndindex(2, 2, 2):

@@ -172,9 +172,14 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
                 Grid.uniform(scene.boxes[column][0], scene.boxes[column][1], cells),
                 truncation_nodes=config.truncation_cells,
                 allowed=_Silhouettes.of(config, views).allow,
+                least_facing=LEAST_MOVER_FACING,
             )
         case unknown:
             assert_never(unknown)
+
+
+LEAST_MOVER_FACING = 0.35
+"""Movers are seen from many sides and their rims are poorly measured: very oblique views are not needed, and thicken them."""
 
 
 def _colours(mesh: Mesh, scene: SceneLike, column: int, views: ObjectViews, video: Video) -> UInt8[np.ndarray, "V 3"]:
