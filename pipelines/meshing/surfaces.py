@@ -21,7 +21,7 @@ from pipelines.progress import Progress, Silent
 from pipelines.scenery import AloneMapsLike, SceneLike
 from pipelines.stage import StageConfig, StageContext, digest
 
-MESHING_VERSION = 1
+MESHING_VERSION = 2
 """Raised when the code makes other meshes from the same scene, so that cached ones are not reused."""
 
 
