@@ -141,7 +141,7 @@ class TrainConfig(StageConfig):
 PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.FAST: {
         "max_side_px": 192,
-        "steps": 700,
+        "steps": 1000,
         "n_bins": 64,
         "n_samples": 16,
         "resolution_final": 128,
@@ -152,7 +152,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "cache_resolution": 64,
         "evidence_frames": 16,
         "rounds": 3,
-        "checkpoint_every_steps": 175,
+        "checkpoint_every_steps": 200,
         "preview_every_steps": 500,
     },
     Preset.DEFAULT: {},

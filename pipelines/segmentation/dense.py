@@ -2,7 +2,8 @@
 
 Every object's motion is extended to a field of its own (`layers`). A pixel costs an object as much as the object's motion
 contradicts the colours of other frames and the optical flow there; costs are smoothed along image edges and the lowest wins.
-The first round knows only the tracks; the next ones know the maps, and ask neighbouring frames for theirs.
+The first round knows only the tracks; the next ones know the maps, ask neighbouring frames for theirs, and know the colours of
+each object: where motion says nothing (bare road, clear sky), what looks like an object's surroundings is not the object.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from pipelines.artifacts import Flow, Video
+from pipelines.segmentation.colours import ColourModels
 from pipelines.segmentation.edge_filter import GuidedFilter
 from pipelines.segmentation.grid_tracks import PointTracks
-from pipelines.segmentation.layers import layer_motion, photometric_cost
+from pipelines.segmentation.layers import flow_confidence, layer_motion, photometric_cost
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class DenseOptions:
     guide_radius_px: float = 5.0
     guide_variance: float = 1e-3
     min_island_px: float = 60.0
+    surroundings_px: float = 20.0
+    """Width of the ring about an object whose colours are compared with its own."""
+    colour_weight: float = 1.5
+    background_prior: float = 0.2
+    """Presence of the background everywhere, over that of objects where they are well seen: far from all tracks it wins."""
 
 
 def dense_labels(
@@ -50,16 +57,21 @@ def dense_labels(
     n_groups = int(label.max()) + 1
     size = max(video.width, video.height) / 400
     maps: UInt8[np.ndarray, "T H W"] | None = None
+    colours: ColourModels | None = None
     for _ in range(options.rounds):
+        learned = ColourModels(n_groups, round(options.surroundings_px * size))
         fresh = np.zeros((video.n_frames, video.height, video.width), np.uint8)
         for t in range(video.n_frames):
             weights = _track_weights(tracks, label, n_groups, t, video) if maps is None else _label_weights(maps[t], n_groups)
-            cost = _frame_costs(video, flow, t, weights, maps, options, size, from_tracks=maps is None)
+            cost, decided = _frame_costs(video, flow, t, weights, maps, options, size, from_tracks=maps is None)
+            if colours is not None:
+                cost += options.colour_weight * (1 - decided) * colours.penalty(video.frame(t))
             guided = GuidedFilter(video.frame(t), max(1, round(options.guide_radius_px * size)), options.guide_variance)
             smooth = np.stack([guided(c) for c in cost])
             fresh[t] = without_islands(smooth.argmin(0).astype(np.uint8), round(options.min_island_px * size**2))
+            learned.add(video.frame(t), fresh[t], decided)
             advance(1)
-        maps = fresh
+        maps, colours = fresh, learned
     assert maps is not None
     return maps
 
@@ -95,8 +107,8 @@ def _frame_costs(
     size: float,
     *,
     from_tracks: bool,
-) -> Float[np.ndarray, "G H W"]:
-    """How badly each pixel of frame t fits each object."""
+) -> tuple[Float[np.ndarray, "G H W"], Float[np.ndarray, "G H W"]]:
+    """How badly each pixel of frame t fits each object; and how surely (0 ... 1) it is not the background's."""
     import cv2
 
     image = video.frame(t)
@@ -106,9 +118,11 @@ def _frame_costs(
     sums = np.zeros((2, n_groups, *image.shape[:2]), np.float32)
     counts = np.zeros(2)
     temporal = np.zeros((n_groups, *image.shape[:2]), np.float32)
+    confidence = flow_confidence(image)
     window_px = 2 * round(options.window_px * size / 2) + 1
     sigma = (options.sigma_tracks_px if from_tracks else options.sigma_labels_px) * size
     support = np.zeros((n_groups, *image.shape[:2]), np.float32)
+    colour_sum = np.zeros((n_groups, *image.shape[:2]), np.float32)
     for u in others:
         flow_px, ok = flow.read(t, u)
         other = video.frame(u)
@@ -120,8 +134,9 @@ def _frame_costs(
                 image, other, layer.flow_px, tolerance=options.colour_tolerance, cap=options.cap, window_px=window_px
             )
             gap = np.linalg.norm(flow_px - layer.flow_px, axis=-1) / options.flow_tolerance_px
-            sums[direction, g] += colour + options.flow_weight * np.minimum(gap, options.cap)
+            sums[direction, g] += colour + options.flow_weight * confidence * np.minimum(gap, options.cap)
             support[g] += layer.support
+            colour_sum[g] += colour
         if maps is not None:
             h, w = ok.shape
             column, row = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
@@ -130,11 +145,13 @@ def _frame_costs(
                 temporal[g] += ok & (there != g) & (there != 255)
     sides = [sums[d] / counts[d] for d in (0, 1) if counts[d]]
     evidence = np.minimum(*sides) * 0.7 + 0.3 * (sides[0] + sides[1]) / 2 if len(sides) == 2 else sides[0]
+    support[0] += options.background_prior * np.quantile(support.sum(0), 0.9)
     share = support / np.maximum(support.sum(0), 1e-9)
     cost = evidence + options.absence_weight * (1 - share)
     if maps is not None:
         cost += options.temporal_weight * temporal / len(others)
-    return cost
+    decided = np.clip((colour_sum[0] - colour_sum) / len(others), 0, 1)
+    return cost, decided
 
 
 def without_islands(labels: UInt8[np.ndarray, "H W"], min_px: int) -> UInt8[np.ndarray, "H W"]:

@@ -47,3 +47,24 @@ def test_an_object_that_returns_keeps_its_number_if_it_looks_the_same(
     found, notes = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), label)
     np.testing.assert_array_equal(found, np.repeat([0, 1, 1 if linked else 2], 4))
     assert len(notes) == linked
+
+
+@pytest.mark.parametrize(("as_one", "linked"), [(True, True), (False, False)])
+def test_an_object_whose_front_is_seen_before_its_back_is_gone_is_one(tmp_path: Path, as_one: bool, linked: bool) -> None:
+    """In frames 6 to 10 of 16 both groups are seen; they turn by the same or by opposite angles there."""
+    rng = np.random.default_rng(0)
+    n_frames, video = 16, Video(tmp_path, 80, 60, 16, 10.0, "film.mp4")
+    for t in range(n_frames):
+        Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(video.path(t))
+    points = rng.uniform(-12, 12, (90, 3))
+    xy_px = np.full((90, n_frames, 2), np.nan)
+    for t in range(n_frames):
+        for which, sign in ((slice(30, 60), 1.0), (slice(60, 90), 1.0 if as_one else -1.0)):
+            angle = sign * 0.05 * t
+            x, y, z = points[which].T
+            xy_px[which, t] = np.stack([40 + np.cos(angle) * x + np.sin(angle) * z, 30 + y + 0.3 * sign * t], -1)
+    xy_px[:30] = points[:30, None, :2] + (40, 30)  # background
+    xy_px[30:60, 11:] = np.nan
+    xy_px[60:, :6] = np.nan
+    found, _ = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), np.repeat([0, 1, 2], 30))
+    assert found.max() == (1 if linked else 2)
