@@ -16,6 +16,7 @@ from scipy.io import loadmat
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.tables import record
+from pipelines.segmentation.bodies import verified
 from pipelines.segmentation.clustering import ClusteringOptions, cluster_tracks
 from pipelines.segmentation.grid_tracks import PointTracks
 
@@ -55,14 +56,11 @@ def misclassified(found: np.ndarray, truth: np.ndarray) -> float:
 
 def evaluate(sequence: Sequence, n_groups: int | None, seed: int) -> tuple[float, int]:
     """Share of misclassified tracks, and the number of groups."""
-    found = cluster_tracks(
-        sequence.tracks,
-        width=sequence.width,
-        height=sequence.height,
-        options=ClusteringOptions(),
-        n_groups=n_groups,
-        rng=np.random.default_rng(seed),
-    )
+    size = {"width": sequence.width, "height": sequence.height}
+    rng = np.random.default_rng(seed)
+    found = cluster_tracks(sequence.tracks, **size, options=ClusteringOptions(), n_groups=n_groups, rng=rng)
+    if n_groups is None:
+        found = verified(sequence.tracks, found, **size, rng=rng)
     return misclassified(found, sequence.truth), int(found.max()) + 1
 
 

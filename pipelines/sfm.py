@@ -8,6 +8,7 @@ Units: the background's and every object's unit puts its median depth over the c
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,11 @@ from pipelines.stage import StageConfig, StageContext
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-VERSION = 2
+VERSION = 3
+LEAST_ERROR_PX = 0.05
+"""A median reprojection error as small as this is what flow gives at best."""
+BENT = 2.5
+"""From this many times the background's median error on, an object's tracks are hardly those of one rigid body."""
 
 
 class SfmConfig(StageConfig):
@@ -102,10 +107,11 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
         if focal.note:
             context.progress.note(focal.note)
         advance(1)
-        models = []
+        models: list[ObjectModel] = []
         for k in range(labels.n_objects):
             views = Views(video, labels, k, principal_px)
             model = _object(config, k, focal.focal_px, tracks.of_object(k), views, context)
+            model = _compared(model, models[BACKGROUND] if models else model)
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
                 context.progress.note(f"{labels.names[k]}: {outcome}{model.reason}")
@@ -135,6 +141,21 @@ def _object(config: SfmConfig, k: int, focal_px: float, tracks: Tracks, views: "
     size = [views.video.width, views.video.height, views.video.n_frames]
     key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks]
     return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
+
+
+def _compared(model: ObjectModel, background: ObjectModel) -> ObjectModel:
+    """The model; doubtful where one rigid motion fits its tracks much worse than the background's fits the background."""
+    errors = [m.quality.get("median_error_px") for m in (model, background)]
+    if model.status is not SfmStatus.OK or errors[0] is None or errors[1] is None:
+        return model
+    times = errors[0] / max(errors[1], LEAST_ERROR_PX)
+    if times < BENT:
+        return model
+    reason = (
+        f"one rigid motion fits its tracks {times:.1f} times worse than the background's: it bends, or it is two objects that "
+        "were taken for one"
+    )
+    return replace(model, status=SfmStatus.DOUBTFUL, reason=reason)
 
 
 def _track_key(tracks: Tracks) -> str:

@@ -113,6 +113,8 @@ def _quality(many: Sightings, final: Grown, choice: Choice, config: "SfmConfig",
     }
 
 
+MIN_PLACED = 0.6
+"""Share of the tracks that one motion must explain."""
 HARMLESS = 3.0
 """Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
 
@@ -135,6 +137,9 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
             SfmStatus.DOUBTFUL if difference <= 2 * HARMLESS * config.max_rotation_error_deg else SfmStatus.UNRELIABLE,
             f"two halves of its tracks tell motions that differ by {difference:.1f} deg",
         )
+    placed = quality["placed_share"]
+    if placed < MIN_PLACED:
+        return SfmStatus.DOUBTFUL, f"one rigid motion explains only {100 * placed:.0f} % of its tracks"
     if quality["rival_ratio"] < config.min_rival_ratio:
         return (
             SfmStatus.DOUBTFUL,

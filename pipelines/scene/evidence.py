@@ -10,7 +10,7 @@ Symbols and frames
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,9 @@ class EvidenceConfig(StageConfig):
     """How far off (in pixels of the maps) a mask's outline may be. A ray just outside what the mask shows of an object, at
     that object's own silhouette, says nothing about its order: a mask that is too small there would otherwise put the
     surroundings in front. Rays just inside stay: those on a mover where it touches the ground say the most."""
+    rim_px: int = Field(default=2, ge=0)
+    """Within so many pixels of an object's surface, a ray on which the mask shows it but its field is too thin takes that
+    surface's depth. Fields end a little inside of the silhouette, and it is there that an object touches what it stands on."""
     max_depth_step: float = Field(default=0.2, gt=0)
     """A depth is unreliable where a neighbouring pixel's differs by more than this share of it (an edge blends two depths)."""
     depth_tolerance: float = Field(default=0.03, gt=0)
@@ -88,6 +91,7 @@ def evidence_from_maps(
     full_width: width of the video, to which `xy_px` refers; without it, pixels are those of the maps.
     """
     config = config or EvidenceConfig()
+    maps = _with_rims(maps, config)
     hit = _reliable_hits(maps, config)
     height, width = maps.column.shape[1:]
     counted = hit & ~_at_outline(maps.column, hit, config.border_px)
@@ -104,6 +108,24 @@ def evidence_from_maps(
         xy_px=centres_px * ((full_width or width) / width),
         observed=_observed(maps, hit, depth, t, centres_px, maps.column[t, y, x], config),
     )
+
+
+def _with_rims(maps: AloneMaps, config: EvidenceConfig) -> AloneMaps:
+    """Objects continued to the outlines of their masks, by `rim_px` at most, at the depth of the nearest pixel that is hit."""
+    from scipy.ndimage import distance_transform_edt
+
+    depth, opacity = maps.depth.copy(), maps.opacity.copy()
+    for t, k in zip(*np.nonzero(maps.registered.T), strict=True):
+        seen = maps.column[t] == k
+        hit = (opacity[t, k] >= config.min_opacity) & np.isfinite(depth[t, k])
+        inside, missing = seen & hit, seen & ~hit
+        if not inside.any() or not missing.any():
+            continue
+        distance, nearest = distance_transform_edt(~inside, return_indices=True)
+        rim = missing & (distance < config.rim_px + 0.5)
+        y, x = nearest[:, rim]
+        depth[t, k][rim], opacity[t, k][rim] = depth[t, k, y, x], opacity[t, k, y, x]
+    return replace(maps, depth=depth, opacity=opacity)
 
 
 def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, "T K h w"]:

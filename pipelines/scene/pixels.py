@@ -48,6 +48,12 @@ def resized_columns(columns: UInt8[np.ndarray, "H W"], width: int, height: int) 
     return result
 
 
+def columns_at_centres(columns: UInt8[np.ndarray, "T H W"], width: int, height: int) -> UInt8[np.ndarray, "T h w"]:
+    """Labels on the rays through the pixel centres of another size: exact for a ray, where the pixel's area has several."""
+    x, y = ((np.arange(n) + 0.5) * full / n for n, full in ((width, columns.shape[2]), (height, columns.shape[1])))
+    return columns[:, y.astype(int)[:, None], x.astype(int)]
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rays with what is known about them. Colour is only to be compared where `coloured`."""

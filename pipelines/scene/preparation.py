@@ -10,7 +10,7 @@ from pipelines.scene import boxes
 from pipelines.scene.fields import FieldKind, FieldSize
 from pipelines.scene.marching import Marching
 from pipelines.scene.model import SceneModel
-from pipelines.scene.pixels import PixelStore
+from pipelines.scene.pixels import PixelStore, columns_of
 from pipelines.scene.scene import Footage, Scene
 from pipelines.scene.schedule import Schedule
 from pipelines.train import TrainConfig
@@ -52,7 +52,7 @@ def untrained_scene(
         names=tuple(labels.names[m.object_id] for m in models),
         registered=np.stack([m.registered for m in models]),
         log_scale_range=boxes.log_scale_range(models, config.near_share, config.far_share),
-        columns=seen,
+        columns=np.stack([columns_of(labels.maps[t], models, t) for t in range(video.n_frames)]),
         assumed_columns=tuple(k for k, m in enumerate(models) if m.status is SfmStatus.ASSUMED_DEPTH),
     )
     marching = Marching(config.n_bins, config.n_samples, config.sample_floor, config.min_colour_weight, 0.003)

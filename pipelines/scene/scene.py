@@ -23,7 +23,7 @@ from pipelines.scene.evidence import AloneMaps, OcclusionEvidence
 from pipelines.scene.fields import FieldKind, FieldSize, ObjectField
 from pipelines.scene.marching import Marching
 from pipelines.scene.model import SceneModel
-from pipelines.scene.pixels import resized_columns
+from pipelines.scene.pixels import columns_at_centres
 from pipelines.scene.rays import Rays, object_rays
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.zone import Zone
@@ -57,7 +57,7 @@ class Footage:
     registered: Bool[np.ndarray, "K T"]
     log_scale_range: Float[np.ndarray, "K 2"]
     columns: UInt8[np.ndarray, "T h w"]
-    """Which object is seen, at the working size of training; 255 unknown."""
+    """Which object is seen, at the size of the video; 255 unknown."""
     assumed_columns: tuple[int, ...] = ()
     """Objects whose geometry is itself an assumption (a background without parallax)."""
 
@@ -240,7 +240,7 @@ class Scene:
         return AloneMaps(
             depth=depth,
             opacity=opacity,
-            column=np.stack([resized_columns(self.footage.columns[t], width, height) for t in frames]),
+            column=columns_at_centres(self.footage.columns[list(frames)], width, height),
             frames=chosen,
             intrinsics=intrinsics,
             cam_from_obj=poses[:, chosen],

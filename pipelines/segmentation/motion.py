@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pipelines.artifacts import Flow, Labels, Video
+from pipelines.segmentation.bodies import verified
 from pipelines.segmentation.clustering import ClusteringOptions, cluster_tracks
 from pipelines.segmentation.cuts import refuse_cuts
 from pipelines.segmentation.dense import DenseOptions, dense_labels
@@ -62,7 +63,8 @@ def _clustered(config: "SegmentConfig", video: Video, flow: Flow) -> tuple[Point
     first = cluster_tracks(spread, **size, options=ClusteringOptions(), n_groups=n_groups, rng=rng)
     fine = _chained(video, flow, FINER * config.max_tracks, MIN_FINE_TRACK_FRAMES)
     tracks = focused(fine, spread, first == 0, config.max_tracks, FocusOptions(), rng)
-    return tracks, cluster_tracks(tracks, **size, options=FOCUSED_CLUSTERING, n_groups=n_groups, rng=rng)
+    label = cluster_tracks(tracks, **size, options=FOCUSED_CLUSTERING, n_groups=n_groups, rng=rng)
+    return tracks, label if n_groups is not None else verified(tracks, label, **size, rng=rng)
 
 
 def _chained(video: Video, flow: Flow, n_tracks: int, min_frames: int) -> PointTracks:

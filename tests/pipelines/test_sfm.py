@@ -1,6 +1,6 @@
 """The stage `sfm` from made-up tracks: units, outcomes, focal length, cache, files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.poses import pose_error
 from pipelines.geometry import rigid, transform
 from pipelines.reconstruction import solve
-from pipelines.sfm import SfmConfig, focal_from_fov, reconstruct
+from pipelines.sfm import SfmConfig, _compared, focal_from_fov, reconstruct
 from pipelines.stage import ItemCache, StageContext
 
 WIDTH, HEIGHT, FOCAL_PX, N_FRAMES = 320, 240, 300.0, 10
@@ -210,3 +210,13 @@ def test_field_of_view_of_ninety_degrees_is_half_the_width():
 def test_two_focal_lengths_are_refused():
     with pytest.raises(Exception, match="give only one of them"):
         SfmConfig(focal_px=300, fov_deg=60)
+
+
+@pytest.mark.parametrize(("error_px", "status"), [(0.11, SfmStatus.OK), (0.3, SfmStatus.DOUBTFUL)])
+def test_tracks_that_fit_one_rigid_motion_much_worse_than_the_background_are_doubtful(sfm, error_px, status):
+    background, mover = sfm.objects[:2]
+    background = replace(background, quality={"median_error_px": 0.1})
+    mover = replace(mover, status=SfmStatus.OK, quality={"median_error_px": error_px})
+    judged = _compared(mover, background)
+    assert judged.status is status
+    assert bool(judged.reason) is (status is not SfmStatus.OK)
