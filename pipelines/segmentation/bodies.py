@@ -14,6 +14,10 @@ from pipelines.segmentation.spectral import embedding, sparsified, spectral_clus
 
 NOISE_PX = 0.1
 PER_STRIDE = 8
+MIN_SPANNING, MIN_TRIPLETS = 6, 2
+"""Tracks of each group that a triplet of frames must show, and such triplets, for a span to be tested."""
+MIN_POSSIBLE = 4
+"""A span is tested only where the clip has room for so many triplets."""
 REST_STRIDES = (6, 9, 12)
 RESTS = 1.6
 """Misfit of the background's and a group's common motion over every such span, up to which the group rests. Movers start at 3,
@@ -95,9 +99,15 @@ def _misfit(
 ) -> float:
     """Misfit of the common motion of two groups at the worst of the strides; `untested` when none shows both."""
     found = []
+    groups = [first, other]
     for stride in strides:
-        test = RigidityTest(xy_px, visible, frame_triplets(visible.shape[1], (stride,), PER_STRIDE), NOISE_PX)
-        groups = [first, other]
+        possible = frame_triplets(visible.shape[1], (stride,), PER_STRIDE)
+        triplets = tuple(
+            triplet for triplet in possible if all(visible[group][:, triplet].all(1).sum() >= MIN_SPANNING for group in groups)
+        )
+        if len(possible) < MIN_POSSIBLE or len(triplets) < MIN_TRIPLETS:
+            continue
+        test = RigidityTest(xy_px, visible, triplets, NOISE_PX)
         found.append(misfit(test, groups, groups, [test.motions(group) for group in groups]))
     return max((value for value in found if np.isfinite(value)), default=untested)
 
