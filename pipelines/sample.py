@@ -20,6 +20,8 @@ class SampleConfig(StageConfig):
     seed: int = Field(default=0, ge=0)
     measure: Measure = Measure.LOG
     """Uniform in log scale, or in scale as in the paper."""
+    even: bool = True
+    """Spread samples evenly over the valid set (each of them is still uniform); off: they are independent."""
     min_score: float = Field(default=0.5, ge=0, le=1)
     """The network's score that a combination needs; 0 leaves the network out."""
     check_masks: bool = True

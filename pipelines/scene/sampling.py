@@ -16,6 +16,7 @@ from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
 from pipelines.scene.labelling import Validity, assess, violated_pairs
 from pipelines.scene.orders import OrderTests, order_tests
 from pipelines.scene.scaled_scene import ScaledScene
+from pipelines.scene.stratification import stratified
 from pipelines.scene.validity_maps import draw_maps
 from pipelines.scene.zone import Bound, Zone
 from pipelines.scene.zone_sampling import Measure
@@ -23,6 +24,10 @@ from pipelines.stage import StageContext
 
 _MAX_ORDERED = 4096
 """Beyond this many samples the rest keep the order of drawing: farthest-point ordering takes quadratic time."""
+
+
+_CANDIDATES_PER_CELL, _MOST_FREE = 8, 4
+"""Of evenly spread samples: candidates for each, and scales to choose, up to which spreading pays."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ def _evidence(config: SampleConfig, scene: ScaledScene, context: StageContext) -
 def _accepted(
     config: SampleConfig, scene: ScaledScene, zone: Zone, validity: Validity, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n K"], Tally]:
-    """Draw until there are enough, in batches sized by the acceptance so far."""
-    wanted = config.n if len(scene.object_ids) > 1 else 1
+    """Draw until there are enough, in batches sized by the acceptance so far; spread evenly where that pays."""
+    n_free = len(scene.object_ids) - 1
+    wanted = (config.n if n_free else 1) * _candidates_per_sample(config, n_free)
     tally, found = Tally(), [np.zeros((0, len(scene.object_ids)))]
     while tally.agreed < wanted and tally.drawn < config.max_draws:
         rate = max(tally.agreed, 1) / max(tally.drawn, 1)
@@ -91,7 +97,15 @@ def _accepted(
         agreed = scored[validity.valid(scored)] if config.check_masks else scored
         tally = Tally(tally.drawn + size, tally.scored + len(scored), tally.agreed + len(agreed))
         found.append(agreed)
-    return np.concatenate(found)[:wanted], tally
+    candidates = np.concatenate(found)[:wanted]
+    if wanted <= config.n or len(candidates) < 2 * config.n:
+        return candidates[: config.n], tally
+    return candidates[stratified(candidates, config.n, generator)], tally
+
+
+def _candidates_per_sample(config: SampleConfig, n_free: int) -> int:
+    """With many objects, or very many samples, cells would not become small compared with the set, or the time would."""
+    return _CANDIDATES_PER_CELL if config.even and 0 < n_free <= _MOST_FREE and config.n <= _MAX_ORDERED else 1
 
 
 def _score(scene: ScaledScene, log_scale: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " n"]:
