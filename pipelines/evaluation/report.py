@@ -16,7 +16,7 @@ from pipelines.evaluation import baselines, covisibility, multi_truth, perceptua
 from pipelines.evaluation.alignment import Alignment, align
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.views import Perceptual, TrueView
-from pipelines.meshing.accuracy import mesh_accuracy, object_size, seen_surface
+from pipelines.meshing.accuracy import mesh_accuracy, object_size, registered, seen_surface
 from pipelines.meshing.surfaces import scene_meshes
 from pipelines.progress import Progress
 from pipelines.scene.evidence import AloneMaps
@@ -311,7 +311,8 @@ def mesh_scores(
     truth: GroundTruth,
     context: StageContext,
 ) -> list[dict[str, Any]]:
-    """F-score of each object's mesh against the surface that the filming camera saw, after the similarity of their motions.
+    """F-score of each object's mesh against the surface that the filming camera saw, after the similarity of their motions,
+    and after registration of the surfaces, which forgives the motion and judges the shape alone.
 
     Raises InputError where the truth has no depth maps or no label maps.
     """
@@ -326,8 +327,16 @@ def mesh_scores(
         row: dict[str, Any] = {"object": scene.object_ids[column], "faces": len(meshes[column].faces)}
         if len(points) >= _MIN_SURFACE_POINTS:
             tolerance = config.mesh_tolerance * object_size(points)
-            found = mesh_accuracy(meshes[column], points, true_from_mesh=pose.true_from_est, tolerance=tolerance)
-            row |= {"f_score": found.f_score, "precision": found.precision, "recall": found.recall, "tolerance": tolerance}
+            mesh, by_motion = meshes[column], pose.true_from_est
+            found = mesh_accuracy(mesh, points, true_from_mesh=by_motion, tolerance=tolerance)
+            by_shape = registered(mesh, points, true_from_mesh=by_motion)
+            row |= {
+                "f_score": found.f_score,
+                "f_score_registered": mesh_accuracy(mesh, points, true_from_mesh=by_shape, tolerance=tolerance).f_score,
+                "precision": found.precision,
+                "recall": found.recall,
+                "tolerance": tolerance,
+            }
         rows.append(row)
     return rows
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from pipelines.meshing.accuracy import MeshAccuracy, mesh_accuracy, object_size, sampled_surface
+from pipelines.meshing.accuracy import MeshAccuracy, mesh_accuracy, object_size, registered, sampled_surface
 from pipelines.meshing.mesh import Mesh
 
 
@@ -37,6 +37,21 @@ def test_a_mesh_in_its_own_unit_is_compared_after_the_similarity():
     assert mesh_accuracy(mesh, truth, true_from_mesh=true_from_mesh, tolerance=0.05).f_score > 0.99
     true_from_mesh[0, 3] = 5.0
     assert mesh_accuracy(mesh, truth, true_from_mesh=true_from_mesh, tolerance=0.05).f_score < 0.1
+
+
+def test_registration_forgives_a_wrong_motion_but_not_a_wrong_shape():
+    box = trimesh.creation.box((1.0, 0.7, 0.4))
+    right = Mesh.build(np.array(box.vertices, float), np.array(box.faces, int))
+    truth = sampled_surface(right, 30_000)
+    off = trimesh.transformations.rotation_matrix(np.radians(3), [1, 2, 0.5])
+    off[:3, :3] *= 1.02
+    off[:3, 3] = 0.02, -0.03, 0.01
+    assert mesh_accuracy(right, truth, true_from_mesh=off, tolerance=0.02).f_score < 0.6
+    mended = registered(right, truth, true_from_mesh=off)
+    assert mesh_accuracy(right, truth, true_from_mesh=mended, tolerance=0.02).f_score > 0.99
+    flat = Mesh.build(right.vertices * [1, 1, 0.6], right.faces)
+    squeezed = registered(flat, truth, true_from_mesh=np.eye(4))
+    assert mesh_accuracy(flat, truth, true_from_mesh=squeezed, tolerance=0.02).f_score < 0.6
 
 
 def test_nothing_scores_nothing():
