@@ -43,8 +43,8 @@ class LabelConfig(StageConfig):
     violated_share: float = Field(default=0.003, ge=0, lt=0.5)
     """Share of all tested rays that a valid combination may violate, and that the bounds of the zone give up together.
 
-    Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): where an object touches the ground, what it
-    hides was mostly never seen, so the rays that are violated first are under-represented among those that can be tested.
+    Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): where an object touches the ground, some of
+    what it hides was never seen, so the rays that are violated first are under-represented among those that can be tested.
     """
     max_noise_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the rays that may be left out because even the best combination violates them."""
