@@ -65,7 +65,9 @@ class Session:
         return memory
 
     def _refuse_another_video(self, known: str | None, source: Path) -> None:
-        if known is not None and Path(known) != source.absolute() and not self.force:
+        # A first try that failed (a mistyped path) left no results: another video may take its place.
+        has_results = any(self.folder.glob("*/manifest.json"))
+        if known is not None and has_results and Path(known) != source.absolute() and not self.force:
             raise UsageError(
                 f"{self.folder} holds the results of {known}: name another workspace with -w DIR, or replace them with --force"
             )

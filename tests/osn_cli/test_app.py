@@ -99,10 +99,21 @@ def test_an_interrupt_says_that_nothing_is_lost(osn, monkeypatch):
 def test_another_video_needs_another_workspace(osn, tmp_path):
     (tmp_path / "osn-work").mkdir()
     (tmp_path / "osn-work" / "workspace.json").write_text(json.dumps({"source": "/a.mp4", "choices": {}, "preset": "fast"}))
+    (tmp_path / "osn-work" / "frames").mkdir()
+    (tmp_path / "osn-work" / "frames" / "manifest.json").write_text("{}")
     (tmp_path / "b.mp4").write_bytes(b"x")
     code, _, err = osn("preprocess", "b.mp4")
     assert code == 2
     assert "osn-work holds the results of /a.mp4: name another workspace with -w DIR" in err
+
+
+def test_a_first_try_that_failed_does_not_keep_the_workspace(osn, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty").mkdir()
+    assert osn("preprocess", "empty")[0] == 3
+    code, _, err = osn("preprocess", "text.mp4")
+    assert code == 3
+    assert "text.mp4 is not a video" in err
 
 
 def test_the_workspace_comes_from_the_environment(osn, monkeypatch):
