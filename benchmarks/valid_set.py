@@ -46,9 +46,10 @@ from pipelines.sample import SampleConfig, sample
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence, evidence_from_maps
 from pipelines.scene.labelling import LabelConfig, Validity, assess, draw_candidates
 from pipelines.scene.orders import order_tests
-from pipelines.scene.scale_network import ScaleNetwork
+from pipelines.scene.scale_network import ScaleNetwork, ScaleNetworkConfig
 from pipelines.scene.zone import Zone, zone_at_share
 from pipelines.stage import ItemCache, StageContext
+from pipelines.train import TrainConfig
 
 WIDTH_PX = 192
 ASSUMED_LIMIT = 1.0
@@ -107,8 +108,8 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
     evidence = evidence_from_maps(maps, full_width=truth.width)
     generator = np.random.default_rng(0)
     validity = assess(order_tests(evidence), limits)
-    candidates = draw_candidates(validity.zone, limits, 4096, generator)
-    network = ScaleNetwork(limits, seed=0)
+    candidates = draw_candidates(validity.zone, limits, TrainConfig().combinations, generator)
+    network = ScaleNetwork(limits, ScaleNetworkConfig(steps=3 * TrainConfig().scale_steps), seed=0)
     network.fit(candidates, validity.valid(candidates), seed=0)
     ids = tuple(range(truth.n_objects))
     registered = np.ones((truth.n_objects, truth.n_frames), bool)

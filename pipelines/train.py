@@ -106,10 +106,10 @@ class TrainConfig(StageConfig):
     """Width of the images from which the order of objects is read."""
     evidence_frames: int = Field(default=32, ge=1)
     """At most this many frames, evenly spread, are rendered for that."""
-    combinations: int = Field(default=4096, ge=1)
-    """Scale combinations labelled per round for the scale network."""
+    combinations: int = Field(default=65_536, ge=1)
+    """Scale combinations labelled per round for the scale network: counting costs microseconds for each."""
     scale_steps: int = Field(default=600, ge=0)
-    """Steps of the scale network per round."""
+    """Steps of the scale network per round; the last round, whose network samples are drawn with, has three times as many."""
 
     checkpoint_every_steps: int = Field(default=1000, ge=1)
     preview_every_steps: int = Field(default=2000, ge=0)
@@ -141,7 +141,7 @@ class TrainConfig(StageConfig):
 PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.FAST: {
         "max_side_px": 192,
-        "steps": 1000,
+        "steps": 1200,
         "n_bins": 64,
         "n_samples": 16,
         "resolution_final": 128,

@@ -27,6 +27,8 @@ from pipelines.stage import StageConfig
 
 _CHUNK = 1 << 22
 """Comparisons at a time: their masks fit in the cache hierarchy."""
+_SURFACE_SPREAD = (0.01, 0.5)
+"""Standard deviations of candidates about the zone's surface, as shares of the way to it."""
 
 
 class LabelRule(StrEnum):
@@ -212,22 +214,25 @@ def without_violated(tests: OrderTests, log_scale: Float[np.ndarray, " K"]) -> O
 def draw_candidates(
     zone: Zone, log_scale_range: Float[np.ndarray, "K 2"], n: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "n K"]:
-    """Combinations that teach: a quarter uniform in the ranges, a quarter in the zone, half about the zone's surface.
+    """Combinations that teach: a quarter uniform in the ranges, an eighth in the zone, the others about the zone's surface.
 
-    With many objects uniform combinations are all invalid. A surface point lies where the line from a point of the zone to a
-    uniform one leaves the zone; candidates spread about it along that line. An empty zone leaves the uniform ones.
+    With many objects uniform combinations are all invalid. A surface point lies where a line from a point of the zone, in a
+    random direction, leaves it; candidates spread about it along that line by 1 % to 50 % of the way: where the valid set is
+    narrow, a shell of a hundredth of the range is a good part of its volume, and only candidates that close tell where it ends.
+    An empty zone leaves the uniform ones.
     """
     low, high = log_scale_range.T
-    uniform = low + generator.random((n, len(low))) * (high - low)
     if zone.is_empty:
-        return uniform
-    n_inside, n_surface = n // 4, n // 2
+        return low + generator.random((n, len(low))) * (high - low)
+    n_uniform, n_inside = n // 4, n // 8
+    n_surface = n - n_uniform - n_inside
+    uniform = low + generator.random((n_uniform, len(low))) * (high - low)
     inside = zone.sample(n_inside + n_surface, generator)
-    origin, towards = inside[n_inside:], uniform[:n_surface] - inside[n_inside:]
-    exit_at = zone.exit_along(origin, towards)
-    reach = np.clip(exit_at * (1 + 0.2 * generator.standard_normal(n_surface)), 0, 1)
-    surface = origin + reach[:, None] * towards
-    return np.concatenate([uniform[n_surface + n_inside :], inside[:n_inside], surface])
+    origin, towards = inside[n_inside:], generator.standard_normal((n_surface, len(low))) * (high - low)
+    spread = np.exp(generator.uniform(*np.log(_SURFACE_SPREAD), n_surface))
+    reach = zone.exit_along(origin, towards) * np.maximum(1 + spread * generator.standard_normal(n_surface), 0)
+    surface = np.clip(origin + reach[:, None] * towards, low, high)
+    return np.concatenate([uniform, inside[:n_inside], surface])
 
 
 def _groups(codes: Integer[np.ndarray, "n c"]) -> list[tuple[Int[np.ndarray, " c"], Int[np.ndarray, " _"]]]:

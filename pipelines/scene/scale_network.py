@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pipelines.stage import StageConfig
 
-_GAIN = 4.0
+_GAIN = 12.0
 """Normalised inputs are spread this much wider than [-1, 1]: the valid set has sharp edges and thin parts."""
 
 
@@ -74,22 +74,19 @@ class ScaleNetwork(nn.Module):
     def fit(self, log_scale: Float[np.ndarray, "N K"], valid: Bool[np.ndarray, " N"], seed: int) -> float:
         """Train on labelled combinations, going on from the present weights; returns the last batches' mean loss.
 
-        Adam with a cosine schedule; batches are drawn with replacement, half from each class if both are there.
+        Adam with a cosine schedule; batches are drawn with replacement. Classes keep their shares: evening them out would push
+        the edge outwards wherever the network cannot follow it.
         """
         device = self.centre.device
         inputs = torch.as_tensor(log_scale, dtype=torch.float32, device=device)
         targets = torch.as_tensor(valid, dtype=torch.float32, device=device)
-        classes = [torch.nonzero(targets == label)[:, 0] for label in (0, 1)]
-        classes = [members for members in classes if len(members)]
         generator = torch.Generator().manual_seed(seed)
         optimiser = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(self.config.steps, 1))
-        share = self.config.batch // len(classes) if classes else 0
         losses = []
         with _one_thread():
-            for _ in range(self.config.steps if share else 0):
-                picks = [members[torch.randint(len(members), (share,), generator=generator).to(device)] for members in classes]
-                rows = torch.cat(picks)
+            for _ in range(self.config.steps if len(inputs) else 0):
+                rows = torch.randint(len(inputs), (self.config.batch,), generator=generator).to(device)
                 loss = nn.functional.binary_cross_entropy_with_logits(self(inputs[rows]), targets[rows])
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()

@@ -42,16 +42,17 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     """Render every object alone, read the order of objects, and fit zone and network to it.
 
     The fields are frozen meanwhile, so they are rendered once, whatever the number of combinations. Rounds before the last see
-    half of the frames: what they learn is soon replaced.
+    half of the frames, and train the network less: what they learn is soon replaced.
     """
+    is_last = round_index == config.rounds
     width = min(config.evidence_width_px, scene.width)
-    n_frames = config.evidence_frames if round_index == config.rounds else (config.evidence_frames + 1) // 2
+    n_frames = config.evidence_frames if is_last else (config.evidence_frames + 1) // 2
     maps = scene.alone_maps(width=width, frames=evidence_frames(scene, n_frames))
     evidence = evidence_from_maps(maps, full_width=scene.width)
     random = np.random.default_rng([config.seed, round_index])
     validity = assess(order_tests(evidence), scene.log_scale_range, assumed_columns=scene.assumed_columns)
     network = scene.network or ScaleNetwork(scene.log_scale_range, seed=config.seed).to(scene.device)
-    network.config = network.config.model_copy(update={"steps": config.scale_steps})
+    network.config = network.config.model_copy(update={"steps": config.scale_steps * (3 if is_last else 1)})
     candidates = draw_candidates(validity.zone, scene.log_scale_range, config.combinations, random)
     labels = validity.valid(candidates)
     loss = network.fit(candidates, labels, seed=config.seed + round_index)

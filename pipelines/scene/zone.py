@@ -193,10 +193,10 @@ class Zone:
         return violated <= self.allowed
 
     def exit_along(self, origin: Float[np.ndarray, "n K"], towards: Float[np.ndarray, "n K"]) -> Float[np.ndarray, " n"]:
-        """A t in [0, 1] at which `origin + t towards` leaves the zone (to 2^-12), 1 if it never does; `origin` is inside."""
+        """A t in [0, 1] at which `origin + t towards` leaves the zone (to 2^-16), 1 if it never does; `origin` is inside."""
         inside, outside = np.zeros(len(origin)), np.ones(len(origin))
         inside[self.contains(origin + towards)] = 1.0
-        for _ in range(12):
+        for _ in range(16):
             middle = (inside + outside) / 2
             within = self.contains(origin + middle[:, None] * towards)
             inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
