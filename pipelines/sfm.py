@@ -22,7 +22,7 @@ from pipelines.stage import StageConfig, StageContext
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-VERSION = 3
+VERSION = 4
 LEAST_ERROR_PX = 0.05
 """A median reprojection error as small as this is what flow gives at best."""
 BENT = 2.5
@@ -92,7 +92,7 @@ def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Trac
 
 def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks, context: StageContext) -> Sfm:
     from pipelines.formats.colmap import write_model
-    from pipelines.reconstruction.calibrate import Focal, find_focal
+    from pipelines.reconstruction.calibrate import Focal, find_focal, focal_of_movers
     from pipelines.reconstruction.complete import Views
 
     principal_px = np.array([video.width / 2, video.height / 2])
@@ -104,6 +104,14 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
             lambda folder: find_focal(config, background, video.width, video.n_frames, principal_px).save(folder),
         )
         focal = Focal.load(place)
+        if focal.source == "assumed" and labels.n_objects > 1:
+            movers = [tracks.of_object(k) for k in range(1, labels.n_objects)]
+            place = context.items.get(
+                "focal of the movers",
+                ["focal of the movers", VERSION, config.model_dump(), video.width, [_track_key(mover) for mover in movers]],
+                lambda folder: focal_of_movers(config, movers, focal, video.width, video.n_frames, principal_px).save(folder),
+            )
+            focal = Focal.load(place)
         if focal.note:
             context.progress.note(focal.note)
         advance(1)

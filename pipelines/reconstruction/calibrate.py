@@ -1,9 +1,11 @@
-"""The focal length: given, self-calibrated on the background, or assumed.
+"""The focal length: given, self-calibrated on the background or on the movers, or assumed.
 
 Self-calibration is bundle adjustment with the focal length free, from several starts. Its uncertainty comes from the same
-Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length; an assumption is stated instead.
+Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length. A mover that turns in front of it does,
+though less exactly: the movers' answers are weighed by their uncertainties. Where they say too little, an assumption is stated.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +34,14 @@ MIN_INFORMATION = 1e-6
 """Share of the focal length's own curvature that must be left after poses and points have adapted to it."""
 MIN_MOTION_PX = 2.0
 """A background whose tracks move less (median) tells nothing."""
+MOST_MOVERS = 5
+"""The movers with most tracks are asked."""
+MOVERS_CAUTION = 2.0
+"""Errors of single movers were up to twice their uncertainties, and a false one is worse than that:"""
+OUTLIER_SIGMAS = 3.0
+ASSUMED_UNCERTAINTY = 0.3
+"""Standard deviation of the logarithm of cameras' focal lengths about the assumed one."""
+MOVERS_MAX_UNCERTAINTY = 0.1
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Focal:
 def find_focal(
     config: "SfmConfig", background: Tracks, width: int, n_frames: int, principal_px: Float[np.ndarray, "2"]
 ) -> Focal:
-    """The focal length to use for all objects."""
+    """The focal length to use for all objects, as given or as the background tells it."""
     from pipelines.sfm import focal_from_fov
 
     if config.focal_px is not None:
@@ -63,20 +73,64 @@ def find_focal(
     if config.fov_deg is not None:
         return Focal(focal_from_fov(config.fov_deg, width), "given")
     assumed_px = focal_from_fov(config.assumed_fov_deg, width)
-    sightings = Sightings.from_tracks(background, n_frames, principal_px)
-    found = self_calibrate(config, sightings, [focal_from_fov(fov, width) for fov in START_FOVS_DEG])
+    found = _calibrated(config, background, width, n_frames, principal_px)
     if found is None:
         note = f"the background does not tell the focal length: {assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed"
-        return Focal(assumed_px, "assumed", note=note)
+        return Focal(assumed_px, "assumed", ASSUMED_UNCERTAINTY, note)
     focal_px, uncertainty = found
-    low, high = focal_from_fov(WIDEST_FOV_DEG, width), focal_from_fov(NARROWEST_FOV_DEG, width)
-    if uncertainty > config.max_focal_uncertainty or not low < focal_px < high:
+    if uncertainty > config.max_focal_uncertainty:
         note = (
             f"the focal length found, {focal_px:.0f} px, is uncertain by {100 * uncertainty:.0f} %: "
             f"{assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed; give --focal-px or --fov-deg"
         )
         return Focal(assumed_px, "assumed", uncertainty, note)
     return Focal(focal_px, "self-calibrated", uncertainty)
+
+
+def focal_of_movers(
+    config: "SfmConfig",
+    movers: Sequence[Tracks],
+    assumed: Focal,
+    width: int,
+    n_frames: int,
+    principal_px: Float[np.ndarray, "2"],
+) -> Focal:
+    """What the movers tell about the focal length of a camera whose background doesn't; `assumed` if that is too little."""
+    largest = sorted(movers, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
+    found = [_calibrated(config, tracks, width, n_frames, principal_px) for tracks in largest]
+    told = [(focal_px, MOVERS_CAUTION * sigma) for focal_px, sigma in filter(None, found) if np.isfinite(sigma)]
+    focal_px, uncertainty = weighed([(assumed.focal_px, ASSUMED_UNCERTAINTY), *told])
+    if uncertainty > MOVERS_MAX_UNCERTAINTY:
+        return assumed
+    note = (
+        f"the background does not tell the focal length, the movers do: {focal_px:.0f} px, to about {100 * uncertainty:.0f} %; "
+        "give --focal-px or --fov-deg if you know better"
+    )
+    return Focal(focal_px, "self-calibrated", uncertainty, note)
+
+
+def weighed(measured: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Mean of focal lengths in the logarithm, weighted by their uncertainties, and its own.
+
+    Those that lie too far from the surest are left out.
+    """
+    log_focal, sigma = np.log([focal_px for focal_px, _ in measured]), np.array([sigma for _, sigma in measured])
+    surest = sigma.argmin()
+    kept = np.abs(log_focal - log_focal[surest]) <= OUTLIER_SIGMAS * np.hypot(sigma, sigma[surest])
+    weight = kept / sigma**2
+    return float(np.exp((weight * log_focal).sum() / weight.sum())), float(weight.sum() ** -0.5)
+
+
+def _calibrated(
+    config: "SfmConfig", tracks: Tracks, width: int, n_frames: int, principal_px: Float[np.ndarray, "2"]
+) -> tuple[float, float] | None:
+    """Focal length and uncertainty as one object's tracks tell them; None when nothing fits, or nothing that can be."""
+    from pipelines.sfm import focal_from_fov
+
+    sightings = Sightings.from_tracks(tracks, n_frames, principal_px)
+    found = self_calibrate(config, sightings, [focal_from_fov(fov, width) for fov in START_FOVS_DEG])
+    low, high = focal_from_fov(WIDEST_FOV_DEG, width), focal_from_fov(NARROWEST_FOV_DEG, width)
+    return found if found is not None and low < found[0] < high else None
 
 
 def self_calibrate(config: "SfmConfig", sightings: Sightings, starts_px: list[float]) -> tuple[float, float] | None:

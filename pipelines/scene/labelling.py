@@ -229,7 +229,7 @@ def draw_candidates(
     uniform = low + generator.random((n_uniform, len(low))) * (high - low)
     inside = zone.sample(n_inside + n_surface, generator)
     origin, towards = inside[n_inside:], generator.standard_normal((n_surface, len(low))) * (high - low)
-    spread = np.exp(generator.uniform(*np.log(_SURFACE_SPREAD), n_surface))
+    spread = np.exp(generator.uniform(np.log(_SURFACE_SPREAD[0]), np.log(_SURFACE_SPREAD[1]), n_surface))
     reach = zone.exit_along(origin, towards) * np.maximum(1 + spread * generator.standard_normal(n_surface), 0)
     surface = np.clip(origin + reach[:, None] * towards, low, high)
     return np.concatenate([uniform, inside[:n_inside], surface])

@@ -197,8 +197,16 @@ def test_the_background_tells_the_focal_length(tmp_path):
     assert sfm.intrinsics[0, 0] == pytest.approx(FOCAL_PX, rel=0.03)
 
 
-def test_a_static_camera_tells_no_focal_length(tmp_path):
-    sfm = make_case(tmp_path, "static").run(config=SfmConfig())
+def test_under_a_static_camera_a_mover_tells_the_focal_length(tmp_path):
+    sfm = make_case(tmp_path, "static", noise_px=0.02).run(config=SfmConfig())
+    assert sfm.focal_source == "self-calibrated"
+    assert sfm.intrinsics[0, 0] == pytest.approx(FOCAL_PX, rel=0.06)
+
+
+def test_a_static_camera_alone_tells_no_focal_length(tmp_path):
+    case = make_case(tmp_path, "static")
+    alone = Case(tmp_path, case.cam_from_obj[:1], case.tracks.of_object(0))
+    sfm = alone.run(config=SfmConfig())
     assert sfm.focal_source == "assumed"
     assert sfm.intrinsics[0, 0] == pytest.approx(focal_from_fov(60.0, WIDTH))
 
