@@ -199,7 +199,7 @@ STAGES: dict[str, Stage] = {
             lambda c: c.segment,
             _segment_needs,
             lambda c: {"segment.masks": c.segment.masks, "segment.prompts": c.segment.prompts},
-            version=4,
+            version=5,
         ),
         Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
         Stage("sfm", _sfm, lambda c: c.sfm, lambda c: ("frames", "segment", "tracks"), version=4),

@@ -63,6 +63,16 @@ class RigidityTest:
             count[seen] += 1
         return np.where(count > 0, total / np.maximum(count, 1), cap), count
 
+    def mean_log_variance(self, motions: Sequence[tuple[ThreeViewMotion, float] | None]) -> Float[np.ndarray, " P"]:
+        """Mean over every track's triplets of the log variance, in units of the noise (never below it)."""
+        total, count = np.zeros(len(self.xy_px)), np.zeros(len(self.xy_px), int)
+        for triplet, fitted in zip(self.triplets, motions, strict=True):
+            if fitted is not None:
+                seen = self.visible[:, triplet].all(1)
+                total[seen] += np.log(max(fitted[1] / self.noise_px**2, 1.0))
+                count[seen] += 1
+        return total / np.maximum(count, 1)
+
 
 def frame_triplets(n_frames: int, strides: Sequence[int], per_stride: int) -> tuple[list[int], ...]:
     """(t, t + stride, t + 2 stride), evenly spread over the clip."""
