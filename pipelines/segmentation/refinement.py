@@ -121,8 +121,8 @@ def _residual_px(test: RigidityTest, motions: list[tuple[ThreeViewMotion, float]
 def _cost(groups: Groups, group: int) -> Float[np.ndarray, " P"]:
     """Twice the negative log-likelihood per measurement, up to a constant.
 
-    Without its normalising part, the logarithm of the variance, a group of mixed or poor tracks would take whatever is in reach:
-    its motion is wrong, but next to its own tracks everything looks good.
+    Without its normalising part, the logarithm of the variance, a group of mixed or poor tracks would take whatever is in
+    reach: its motion is wrong, but next to its own tracks everything looks good.
     """
     mean, _ = groups.test.normalised_residuals(groups.own[group], CAP)
     return mean**2 + groups.test.mean_log_variance(groups.own[group])
