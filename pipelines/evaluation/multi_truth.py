@@ -79,8 +79,8 @@ def multi_truth(
                 candidates = np.argsort(distance, kind="stable")[:n_candidates].tolist()
                 best = candidates[0]
                 if len(candidates) > 1:
-                    screened = [_score(alignment, rendered(name, i, small is full), true_small)["psnr_db"] for i in candidates]
-                    best = candidates[int(np.argmax(screened))]
+                    screened = [_score(alignment, rendered(name, i, small is full), true_small) for i in candidates]
+                    best = candidates[protocol.best(screened)]
                 score = _score(alignment, rendered(name, best, True), true_full)
                 rows[name].append(score | {"log_distance": float(distance[best])})
             advance(1)

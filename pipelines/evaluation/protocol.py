@@ -22,6 +22,22 @@ def candidates(
     return np.concatenate([order[:closest], np.sort(drawn)]).astype(np.int64)
 
 
+_BETTER = {"psnr_db": 1, "ssim": 1, "ssimae": -1, "miou": 1}
+"""Measures by which candidates are compared, and whether more or less of it is better."""
+
+
+def best(scores: Sequence[Mapping[str, float]]) -> int:
+    """The candidate that ranks best on average over the measures that are defined for all; of equals the first.
+
+    A single scene, not the best value of every column. By one measure alone noise would choose: among the nearest scales
+    the PSNR hardly differs, while depth may differ by half.
+    """
+    names = [name for name in _BETTER if all(np.isfinite(score.get(name, np.nan)) for score in scores)]
+    values = np.array([[_BETTER[name] * score[name] for name in names] for score in scores]).reshape(len(scores), -1)
+    n_better = (values[None] > values[:, None]).sum((1, 2))
+    return int(n_better.argmin())
+
+
 def mean_and_deviation(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Per column over several true scenes: mean, standard deviation (of the sample), and how many are defined."""
     summary = {}

@@ -165,24 +165,25 @@ class _Comparison:
         return rows
 
     def _best_sample(self) -> dict[str, Float[np.ndarray, " K"]]:
-        """By PSNR at the screening width, among those that the protocol renders. Empty without samples."""
+        """By all measures at the screening width, among those that the protocol renders. Empty without samples."""
         config, log_scale = self.config, self.samples.log_scale
         distance = protocol.scale_distance(log_scale, self.alignment.true_log_scale)
         generator = np.random.default_rng(config.seed)
         chosen = protocol.candidates(distance, config.closest, config.lucky, config.lucky_of, generator)
+        scores = []
         with self.progress.task("compare", len(chosen)) as advance:
             for i in chosen.tolist():
-                psnr_db = self._mean_psnr(self.samples.scale[i])
-                self.candidates.append({"sample": i, "log_distance": float(distance[i]), "psnr_db": psnr_db})
+                scores.append(self._screened(self.samples.scale[i]))
+                self.candidates.append({"sample": i, "log_distance": float(distance[i]), **scores[-1]})
                 advance(1)
-        if not self.candidates:
+        if not scores:
             return {}
-        best = max(self.candidates, key=lambda row: row["psnr_db"])["sample"]
-        return {f"best of {len(log_scale)}": log_scale[best]}
+        return {f"best of {len(log_scale)}": log_scale[chosen[protocol.best(scores)]]}
 
-    def _mean_psnr(self, scale: Float[np.ndarray, " K"]) -> float:
+    def _screened(self, scale: Float[np.ndarray, " K"]) -> dict[str, float]:
         pairs = [(views.render_like(self.scene, self.alignment, view, scale), view) for view in self.small]
-        return views.summarised([views.compare_view(r, view, self.alignment.true_of) for r, view in pairs])["psnr_db"]
+        score = views.summarised([views.compare_view(r, view, self.alignment.true_of) for r, view in pairs])
+        return {name: score[name] for name in ("psnr_db", "ssim", "ssimae", "miou")}
 
     def multi_truth(self) -> list[dict[str, Any]]:
         """Mean and deviation over other true scenes of the best of N samples, and of each single solution.

@@ -28,11 +28,12 @@ PREDICTED_STRIDE, PREDICTED = 2, 4.0
 PARALLAX_PX = 1.0
 """A camera that only turns explains every mover as a near thing at rest, so nothing is taken for one unless the background's
 tracks miss a homography by this much (px of a frame 400 px wide, upper quartile)."""
-BODY_STRIDES = (4, 6, 9, 12)
-TWO_BODIES = 2.3
-"""Misfit of the common motion of a group's two halves over any such span, from which they are two bodies."""
-ONE_BODY = 2.0
-"""Misfit up to which two pieces of a split group belong together again."""
+BODY_STRIDES = (2, 4, 6, 9, 12)
+TWO_BODIES = 1.8
+"""Misfit of the common motion of a group's two halves over any such span, from which they are two bodies ..."""
+TWO_BODIES_SOON = 1.45
+"""... if it is this much over the shortest span already. The halves of one body part over long spans only, which few tracks
+survive, and most of these at outlines: over two frames they reached 1.34, those of two bodies started at 1.54."""
 MIN_SPLIT_TRACKS = 24
 GAP_STRIDES, GAPS_PER_STRIDE, HYPOTHESES, PREFERRED = (1, 3, 6, 10), 12, 200, 0.1
 
@@ -69,7 +70,7 @@ def _split(
     half = _halves(centred[members], visible[members], rng)
     parts = [members[half == 0], members[half == 1]]
     small = min(map(len, parts)) < MIN_SPLIT_TRACKS // 2
-    if small or _misfit(xy_px, visible, parts[0], parts[1], BODY_STRIDES) <= TWO_BODIES:
+    if small or _excess(xy_px, visible, parts[0], parts[1], untested=0.0) <= 1:
         return [members]
     return [piece for part in parts for piece in _split(centred, xy_px, visible, part, rng)]
 
@@ -81,12 +82,25 @@ def _rejoined(
     pieces = sorted(pieces, key=len, reverse=True)
     while len(pieces) > 1:
         pairs = [(a, b) for a in range(len(pieces)) for b in range(a + 1, len(pieces))]
-        found = [_misfit(xy_px, visible, pieces[a], pieces[b], BODY_STRIDES, untested=np.inf) for a, b in pairs]
+        found = [_excess(xy_px, visible, pieces[a], pieces[b], untested=np.inf) for a, b in pairs]
         a, b = pairs[int(np.argmin(found))]
-        if min(found) > ONE_BODY:
+        if min(found) > 1:
             break
         pieces[a] = np.concatenate([pieces[a], pieces.pop(b)])
     return sorted(pieces, key=len, reverse=True)
+
+
+def _excess(
+    xy_px: Float[np.ndarray, "P T 2"],
+    visible: Bool[np.ndarray, "P T"],
+    first: Int[np.ndarray, " m"],
+    other: Int[np.ndarray, " n"],
+    untested: float,
+) -> float:
+    """Above 1: two bodies. The misfit over their thresholds, at the shortest span and at the worst."""
+    soon = _misfit(xy_px, visible, first, other, BODY_STRIDES[:1], untested)
+    worst = _misfit(xy_px, visible, first, other, BODY_STRIDES, untested)
+    return min(soon / TWO_BODIES_SOON, worst / TWO_BODIES)
 
 
 def _misfit(
