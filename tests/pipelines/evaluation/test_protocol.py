@@ -36,3 +36,16 @@ def test_what_no_truth_defines_has_no_mean():
     assert np.isnan(found["lpips"]["mean"]) and found["lpips"]["n"] == 0
     assert found["psnr_db"]["mean"] == 20.0 and np.isnan(found["psnr_db"]["deviation"]) and found["psnr_db"]["n"] == 1
     assert protocol.mean_and_deviation([]) == {}
+
+
+def test_the_best_is_best_by_all_measures():
+    sharp = {"psnr_db": 25.0, "ssimae": 0.5, "miou": 0.6}
+    right = {"psnr_db": 24.9, "ssimae": 0.1, "miou": 0.9}
+    poor = {"psnr_db": 20.0, "ssimae": 0.6, "miou": 0.5}
+    assert protocol.best([sharp, right, poor]) == 1
+    assert protocol.best([poor, right, right]) == 1, "of equals the first"
+
+
+def test_measures_that_are_not_defined_for_all_do_not_count():
+    assert protocol.best([{"psnr_db": 25.0, "ssimae": np.nan}, {"psnr_db": 24.0, "ssimae": 0.1}]) == 0
+    assert protocol.best([{"psnr_db": np.nan}, {"psnr_db": 24.0}]) == 0

@@ -5,9 +5,9 @@ import numpy as np
 from pipelines.segmentation.doubts import doubts
 from pipelines.segmentation.focus import FocusOptions, focused
 from pipelines.segmentation.grid_tracks import PointTracks
-from pipelines.segmentation.grouping import neighbour_links
-from pipelines.segmentation.refinement import strays
-from pipelines.segmentation.rigidity import RigidityTest
+from pipelines.segmentation.grouping import Groups, neighbour_links
+from pipelines.segmentation.refinement import reassign, strays
+from pipelines.segmentation.rigidity import RigidityTest, frame_triplets
 
 from .test_clustering import moving_scene
 
@@ -50,3 +50,25 @@ def test_two_pieces_are_doubtful_and_one_is_not(slide) -> None:
     maps[:10, 10:30, 50:65] = 1
     (said,) = doubts(tracks, truth, maps, slide.video)
     assert said.startswith("object 1 is in two pieces in 10 of 16 frames")
+
+
+def test_a_mixed_group_does_not_keep_what_the_background_explains(monkeypatch) -> None:
+    tracks, truth = moving_scene(2)
+    visible, xy_px = tracks.visible, tracks.xy_px.copy()
+    # The mover's tracks are poor, so next to them those of the background look good under any motion.
+    poor = truth == 2
+    xy_px[poor] += np.random.default_rng(0).normal(0, 3.0, xy_px[poor].shape)
+    stolen = np.flatnonzero(truth == 0)[:120]
+    label = truth.copy()
+    label[stolen] = 2
+    test = RigidityTest(xy_px, visible, frame_triplets(16, (2, 5), 6), 0.1)
+    links = neighbour_links(xy_px, visible, 2)
+
+    def returned() -> float:
+        groups = Groups(test, np.full((len(truth), len(truth)), 0.1, np.float32), links, label.copy())
+        reassign(groups)
+        return float((groups.label[stolen] == 0).mean())
+
+    assert returned() > 0.9
+    monkeypatch.setattr(RigidityTest, "mean_log_variance", lambda self, motions: np.zeros(len(self.xy_px)))
+    assert returned() < 0.8
