@@ -8,10 +8,7 @@ Wide strides start from the chain of the adjacent flows between their frames: co
 that move by more than their own size.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +20,8 @@ from pydantic import Field, field_validator
 
 from pipelines.artifacts import Flow, Video
 from pipelines.errors import InputError
-from pipelines.progress import Advance
 from pipelines.stage import StageConfig, StageContext
+from pipelines.workers import in_threads, n_cores, one_opencv_thread
 
 VERSION = 1
 
@@ -98,7 +95,8 @@ def compute_flow(config: FlowConfig, *, video: Video, context: StageContext) -> 
         guess = resized_flow(chained(flow, t, u), *size) if abs(u - t) > 1 and 1 in config.strides else None
         return resized_flow(estimate(frame(t), frame(u), guess), video.width, video.height)
 
-    def compute_pair(t: int, u: int) -> None:
+    def compute_pair(pair: tuple[int, int]) -> None:
+        t, u = pair
         forward, backward = compute(t, u), compute(u, t)
         rule = (config.consistency_relative, config.consistency_px2)
         flow.write(t, u, forward, consistent(forward, backward, *rule))
@@ -106,22 +104,12 @@ def compute_flow(config: FlowConfig, *, video: Video, context: StageContext) -> 
 
     adjacent = [(t, u) for t, u in forward_pairs if u - t == 1]
     wide = [(t, u) for t, u in forward_pairs if u - t > 1]
-    with _one_opencv_thread(), context.progress.task("flow", len(forward_pairs)) as advance:
+    with one_opencv_thread(), context.progress.task("flow", len(forward_pairs)) as advance:
         for pairs in (adjacent, wide):
-            _in_threads(n_workers, compute_pair, pairs, advance)
+            for _ in in_threads(compute_pair, pairs, n_workers):
+                advance(1)
     flow.save()
     return flow
-
-
-def _in_threads(n_workers: int, work: Callable[[int, int], None], pairs: list[tuple[int, int]], advance: Advance) -> None:
-    """Do all the work, or stop at the first error."""
-    pool = ThreadPoolExecutor(n_workers)
-    try:
-        for done in as_completed([pool.submit(work, t, u) for t, u in pairs]):
-            done.result()
-            advance(1)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def frame_pairs(config: FlowConfig, n_frames: int) -> Iterator[tuple[int, int]]:
@@ -250,7 +238,7 @@ def _estimator(config: FlowConfig, device: str) -> tuple[Estimator, int]:
     """The flow method, and from how many threads it may profitably be called (torch uses all cores by itself)."""
     match config.method:
         case FlowMethod.DIS:
-            return dis_estimator(), os.cpu_count() or 1
+            return dis_estimator(), n_cores()
         case FlowMethod.RAFT_SMALL | FlowMethod.RAFT_LARGE:
             return raft_estimator(config, device), 1
         case _:
@@ -263,16 +251,3 @@ def _resized(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[
     if (image.shape[1], image.shape[0]) == size:
         return image
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC)
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    """DIS cuts the image into one stripe per OpenCV thread, which changes its result from machine to machine."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)

@@ -17,6 +17,7 @@ from pipelines.segmentation.colours import ColourModels
 from pipelines.segmentation.edge_filter import GuidedFilter
 from pipelines.segmentation.grid_tracks import PointTracks
 from pipelines.segmentation.layers import flow_confidence, layer_motion, photometric_cost
+from pipelines.workers import in_threads, n_cores, one_opencv_thread
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,26 @@ def dense_labels(
     size = max(video.width, video.height) / 400
     maps: UInt8[np.ndarray, "T H W"] | None = None
     colours: ColourModels | None = None
-    for _ in range(options.rounds):
-        learned = ColourModels(n_groups, round(options.surroundings_px * size))
-        fresh = np.zeros((video.n_frames, video.height, video.width), np.uint8)
-        for t in range(video.n_frames):
-            weights = _track_weights(tracks, label, n_groups, t, video) if maps is None else _label_weights(maps[t], n_groups)
-            cost, decided = _frame_costs(video, flow, t, weights, maps, options, size, from_tracks=maps is None)
-            if colours is not None:
-                cost += options.colour_weight * (1 - decided) * colours.penalty(video.frame(t))
-            guided = GuidedFilter(video.frame(t), max(1, round(options.guide_radius_px * size)), options.guide_variance)
-            smooth = np.stack([guided(c) for c in cost])
-            fresh[t] = without_islands(smooth.argmin(0).astype(np.uint8), round(options.min_island_px * size**2))
-            learned.add(video.frame(t), fresh[t], decided)
-            advance(1)
-        maps, colours = fresh, learned
+
+    def labelled(t: int) -> tuple[UInt8[np.ndarray, "H W"], Float[np.ndarray, "G H W"]]:
+        """Frame t by what is known from the round before, and how surely its pixels are not the background's."""
+        weights = _track_weights(tracks, label, n_groups, t, video) if maps is None else _label_weights(maps[t], n_groups)
+        cost, decided = _frame_costs(video, flow, t, weights, maps, options, size, from_tracks=maps is None)
+        if colours is not None:
+            cost += options.colour_weight * (1 - decided) * colours.penalty(video.frame(t))
+        guided = GuidedFilter(video.frame(t), max(1, round(options.guide_radius_px * size)), options.guide_variance)
+        smooth = np.stack([guided(c) for c in cost])
+        return without_islands(smooth.argmin(0).astype(np.uint8), round(options.min_island_px * size**2)), decided
+
+    with one_opencv_thread():
+        for _ in range(options.rounds):
+            learned = ColourModels(n_groups, round(options.surroundings_px * size))
+            fresh = np.zeros((video.n_frames, video.height, video.width), np.uint8)
+            for t, (found, decided) in enumerate(in_threads(labelled, range(video.n_frames), n_cores())):
+                fresh[t] = found
+                learned.add(video.frame(t), found, decided)
+                advance(1)
+            maps, colours = fresh, learned
     assert maps is not None
     return maps
 
