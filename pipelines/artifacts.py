@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Float16, Int, UInt8
 
 from pipelines.errors import WorkspaceError
 from pipelines.json_files import read_json, write_json
@@ -105,8 +105,13 @@ class Flow:
 
     def read(self, t: int, u: int) -> tuple[Float[np.ndarray, "H W 2"], Bool[np.ndarray, "H W"]]:
         """Flow in px (float32) and where it is consistent."""
+        flow_px, ok = self.read_half(t, u)
+        return flow_px.astype(np.float32), ok
+
+    def read_half(self, t: int, u: int) -> tuple[Float16[np.ndarray, "H W 2"], Bool[np.ndarray, "H W"]]:
+        """The same as it is stored, for those who look at few of its pixels."""
         stored = read_arrays(self.path(t, u))
-        flow_px = stored["flow"].astype(np.float32)
+        flow_px = stored["flow"]
         return flow_px, np.unpackbits(stored["ok"], axis=1, count=flow_px.shape[1]).astype(bool)
 
 

@@ -8,6 +8,7 @@ each object: where motion says nothing (bare road, clear sky), what looks like a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -59,14 +60,15 @@ def dense_labels(
     size = max(video.width, video.height) / 400
     maps: UInt8[np.ndarray, "T H W"] | None = None
     colours: ColourModels | None = None
+    image = lru_cache(2 * max(options.strides) + 4 * n_cores())(video.frame)
 
     def labelled(t: int) -> tuple[UInt8[np.ndarray, "H W"], Float[np.ndarray, "G H W"]]:
         """Frame t by what is known from the round before, and how surely its pixels are not the background's."""
         weights = _track_weights(tracks, label, n_groups, t, video) if maps is None else _label_weights(maps[t], n_groups)
-        cost, decided = _frame_costs(video, flow, t, weights, maps, options, size, from_tracks=maps is None)
+        cost, decided = _frame_costs(image, flow, t, weights, maps, options, size, from_tracks=maps is None)
         if colours is not None:
-            cost += options.colour_weight * (1 - decided) * colours.penalty(video.frame(t))
-        guided = GuidedFilter(video.frame(t), max(1, round(options.guide_radius_px * size)), options.guide_variance)
+            cost += options.colour_weight * (1 - decided) * colours.penalty(image(t))
+        guided = GuidedFilter(image(t), max(1, round(options.guide_radius_px * size)), options.guide_variance)
         smooth = np.stack([guided(c) for c in cost])
         return without_islands(smooth.argmin(0).astype(np.uint8), round(options.min_island_px * size**2)), decided
 
@@ -76,7 +78,7 @@ def dense_labels(
             fresh = np.zeros((video.n_frames, video.height, video.width), np.uint8)
             for t, (found, decided) in enumerate(in_threads(labelled, range(video.n_frames), n_cores())):
                 fresh[t] = found
-                learned.add(video.frame(t), found, decided)
+                learned.add(image(t), found, decided)
                 advance(1)
             maps, colours = fresh, learned
     assert maps is not None
@@ -105,7 +107,7 @@ def _label_weights(labels: UInt8[np.ndarray, "H W"], n_groups: int) -> Float[np.
 
 
 def _frame_costs(
-    video: Video,
+    frame: Callable[[int], UInt8[np.ndarray, "H W 3"]],
     flow: Flow,
     t: int,
     weights: Float[np.ndarray, "G H W"],
@@ -118,7 +120,7 @@ def _frame_costs(
     """How badly each pixel of frame t fits each object; and how surely (0 ... 1) it is not the background's."""
     import cv2
 
-    image = video.frame(t)
+    image = frame(t)
     known = set(flow.pairs)
     others = [u for s in options.strides for u in (t - s, t + s) if (t, u) in known]
     n_groups = len(weights)
@@ -132,7 +134,7 @@ def _frame_costs(
     colour_sum = np.zeros((n_groups, *image.shape[:2]), np.float32)
     for u in others:
         flow_px, ok = flow.read(t, u)
-        other = video.frame(u)
+        other = frame(u)
         direction = int(u > t)
         counts[direction] += 1
         for g in range(n_groups):

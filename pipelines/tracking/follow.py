@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from pipelines.artifacts import UNKNOWN, Flow, Labels, Video
 from pipelines.tracking.patches import Templates, align, make_templates
+
+MOST_CACHED_BYTES = 400_000_000
+"""For images; labels take a quarter more."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,11 @@ class Clip:
         self._video, self._flow, self._labels = video, flow, labels
         self._pairs = frozenset(flow.pairs)
         self.strides = sorted({abs(u - t) for t, u in flow.pairs})
-        self.image = lru_cache(maxsize=64)(self._image)
-        self.inner = lru_cache(maxsize=64)(self._inner)
-        self.flow = lru_cache(maxsize=24)(flow.read)
+        # Points are followed through the whole clip and back, from one key frame after another: a cache pays if all of it fits.
+        kept = min(video.n_frames, MOST_CACHED_BYTES // (4 * video.width * video.height))
+        self.image = lru_cache(maxsize=max(kept, 8))(self._image)
+        self.inner = lru_cache(maxsize=max(kept, 8))(self._inner)
+        self.flow = lru_cache(maxsize=24)(flow.read_half)
 
     def _image(self, t: int) -> Float32[np.ndarray, "H W"]:
         """Brightness of frame t, lightly smoothed so that bilinear samples of it are unbiased."""
@@ -72,7 +77,7 @@ def label_at(labels: UInt8[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
 
 
 def flow_at(
-    flow_px: Float32[np.ndarray, "H W 2"], ok: Bool[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
+    flow_px: Float[np.ndarray, "H W 2"], ok: Bool[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
 ) -> tuple[Float32[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
     """Bilinear flow at sub-pixel positions, and whether all four pixels that it mixes are consistent."""
     height, width = ok.shape
