@@ -9,7 +9,6 @@ Symbols and frames
                     depth, in another frame. Only observed geometry is evidence; elsewhere the field would be guessing.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pydantic import Field
 
-from pipelines.artifacts import UNKNOWN, check, read_arrays
+from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
 from pipelines.stage import StageConfig
 
@@ -40,6 +39,9 @@ class EvidenceConfig(StageConfig):
     """Share of the depth by which a hidden point may miss the surface that another frame sees there."""
     min_views: int = Field(default=1, ge=1)
     """Frames that must have seen a hidden surface before it is evidence."""
+    min_seen_share: float = Field(default=0.5, ge=0, le=1)
+    """Of the frames that show a mover's surface or the background in its place, at least this share shows the surface. What
+    the background hides almost always is rather an error of the field: something just outside of the mover's outline."""
 
 
 @dataclass(frozen=True)
@@ -185,29 +187,22 @@ def _seen_elsewhere(
     own_frame: Int[np.ndarray, " n"],
     config: EvidenceConfig,
 ) -> Bool[np.ndarray, " n"]:
-    """Points of object k that `min_views` other frames see unoccluded. `seen_surface` is its depth where it is seen, else NaN.
+    """Points of object k that `min_views` other frames see unoccluded, and of a mover that the background mostly leaves free.
 
-    Points leave the loop as soon as they are found, so that its cost is a few frames' worth, not all of them.
+    seen_surface: the object's depth where it is seen, else NaN.
     """
     height, width = seen_surface.shape[1:]
-    views = np.zeros(len(points_obj), int)
-    waiting = np.arange(len(points_obj))
-    for u in _spread(len(seen_surface)):
-        if not maps.registered[k, u] or len(waiting) == 0:
+    views, hidden = np.zeros(len(points_obj), int), np.zeros(len(points_obj), int)
+    for u in range(len(seen_surface)):
+        if not maps.registered[k, u]:
             continue
-        points_cam = transform(maps.cam_from_obj[k, u].astype(np.float32), points_obj[waiting])
+        points_cam = transform(maps.cam_from_obj[k, u].astype(np.float32), points_obj)
         xy_px = project(maps.intrinsics.astype(np.float32), points_cam)
         inside = (points_cam[:, 2] > 0) & np.all((xy_px >= 0) & (xy_px < (width, height)), axis=1)
-        inside &= own_frame[waiting] != u
+        inside &= own_frame != u
         x, y = xy_px[inside].astype(int).T
         z = points_cam[inside, 2]
         # A comparison with NaN (not seen there) is False.
-        matches = np.abs(seen_surface[u, y, x] - z) <= config.depth_tolerance * z
-        views[waiting[inside][matches]] += 1
-        waiting = waiting[views[waiting] < config.min_views]
-    return views >= config.min_views
-
-
-def _spread(n: int) -> Iterator[int]:
-    """0 ... n-1 in an order that jumps about (golden-ratio steps): what hides a point in one frame hides it in the next."""
-    yield from np.argsort((np.arange(n) * 0.6180339887498949) % 1.0, kind="stable").tolist()
+        views[inside] += np.abs(seen_surface[u, y, x] - z) <= config.depth_tolerance * z
+        hidden[inside] += (maps.column[u, y, x] == BACKGROUND) & (k != BACKGROUND)
+    return (views >= config.min_views) & (views >= config.min_seen_share * (views + hidden))
