@@ -130,3 +130,22 @@ def test_stored_evidence_is_the_same(tmp_path):
     loaded = OcclusionEvidence.load(tmp_path / "evidence.npz")
     for name in ("depth", "opacity", "column", "frame", "xy_px", "observed"):
         assert np.array_equal(getattr(loaded, name), getattr(evidence, name))
+
+
+def test_what_the_wall_hides_almost_always_is_no_part_of_the_card():
+    maps = sliding_maps(2.0)
+    depth, opacity, column = maps.depth.copy(), maps.opacity.copy(), maps.column.copy()
+    # The card's field is three columns too wide; one mask of four agrees.
+    wider = slice(16, 19)
+    depth[:, 1, CARD_ROWS, wider], opacity[:, 1, CARD_ROWS, wider] = CARD, 1.0
+    column[0, CARD_ROWS, wider] = 1
+    fat = replace(maps, depth=depth, opacity=opacity, column=column)
+
+    def observed(share: float) -> np.ndarray:
+        evidence = evidence_from_maps(fat, config=EvidenceConfig(border_px=0, min_seen_share=share))
+        outside = (evidence.column == 0) & (evidence.xy_px[:, 0] > 17) & (evidence.xy_px[:, 0] < 19)
+        assert outside.any()
+        return evidence.observed[outside, 1]
+
+    assert observed(0.0).all()
+    assert not observed(0.5).any()
