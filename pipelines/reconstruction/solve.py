@@ -115,6 +115,8 @@ def _quality(many: Sightings, final: Grown, choice: Choice, config: "SfmConfig",
 
 MIN_PLACED = 0.6
 """Share of the tracks that one motion must explain."""
+ENOUGH_ATTEMPTS = 4
+"""So many attempts, from two windows at least, of which the best stands alone, leave a doubt."""
 HARMLESS = 3.0
 """Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
 
@@ -140,6 +142,8 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
     placed = quality["placed_share"]
     if placed < MIN_PLACED:
         return SfmStatus.DOUBTFUL, f"one rigid motion explains only {100 * placed:.0f} % of its tracks"
+    if quality["attempts"] >= ENOUGH_ATTEMPTS and quality["attempts_agreeing"] < 2:
+        return SfmStatus.DOUBTFUL, f"no two of {quality['attempts']:.0f} attempts at its motion ended in the same one"
     if quality["rival_ratio"] < config.min_rival_ratio:
         return (
             SfmStatus.DOUBTFUL,
