@@ -21,6 +21,10 @@ SAME_MOTION_DEG = 1.0
 """Attempts whose rotations differ by less (median) are the same answer."""
 OTHER_MOTION_DEG = 4.0
 """Attempts farther apart than this can't both be near the truth. What lies between is imprecision, which `judge` weighs."""
+MIN_PLACED = 0.6
+"""Share of the tracks that one motion must explain."""
+EXPLAINED = 0.85
+"""Of an answer that explains more than this, agreement is enough."""
 REFUTED_RATIO = 2.5
 """A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""
 
@@ -96,17 +100,19 @@ def choose(attempts: list[Attempt]) -> Choice | None:
 
 
 def attempt_all(sightings: Sightings, focal_px: float, options: GrowOptions, max_windows: int) -> list[Attempt]:
-    """Attempts from the best windows; later windows are tried until two windows agree on the best answer."""
+    """Attempts from the best windows; later windows are tried until two windows agree on the best answer.
+
+    An answer that leaves many tracks unexplained is doubtful, whoever agrees on it: attempts from similar windows end in the
+    same wrong valley. Then all windows are tried, and up to twice as many.
+    """
     attempts: list[Attempt] = []
-    for n_tried, window in enumerate(candidate_windows(sightings, focal_px, count=max_windows), start=1):
+    for n_tried, window in enumerate(candidate_windows(sightings, focal_px, count=2 * max_windows), start=1):
         attempts += attempt_window(sightings, window, focal_px, options)
         choice = choose(attempts)
-        if (
-            choice is not None
-            and n_tried >= 2
-            and choice.n_agreeing >= 2
-            and choice.best.grown.registered.sum() == _visible(sightings, options)
-        ):
+        if choice is None or choice.best.grown.placed.mean() < EXPLAINED:
+            continue
+        everywhere = choice.best.grown.registered.sum() == _visible(sightings, options)
+        if n_tried >= max_windows or (n_tried >= 2 and choice.n_agreeing >= 2 and everywhere):
             break
     return attempts
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
-from pipelines.reconstruction.attempts import Choice, attempt_all, choose
+from pipelines.reconstruction.attempts import MIN_PLACED, Choice, attempt_all, choose
 from pipelines.reconstruction.bridge import bridge
 from pipelines.reconstruction.bundle import cauchy
 from pipelines.reconstruction.complete import Views, complete
@@ -113,10 +113,10 @@ def _quality(many: Sightings, final: Grown, choice: Choice, config: "SfmConfig",
     }
 
 
-MIN_PLACED = 0.6
-"""Share of the tracks that one motion must explain."""
 ENOUGH_ATTEMPTS = 4
-"""So many attempts, from two windows at least, of which the best stands alone, leave a doubt."""
+CLEARLY_BETTER = 1.3
+"""So many attempts, from two windows at least, of which the best stands alone, leave a doubt, unless the others cost this many
+times as much."""
 HARMLESS = 3.0
 """Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
 
@@ -142,7 +142,8 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
     placed = quality["placed_share"]
     if placed < MIN_PLACED:
         return SfmStatus.DOUBTFUL, f"one rigid motion explains only {100 * placed:.0f} % of its tracks"
-    if quality["attempts"] >= ENOUGH_ATTEMPTS and quality["attempts_agreeing"] < 2:
+    alone = quality["attempts"] >= ENOUGH_ATTEMPTS and quality["attempts_agreeing"] < 2
+    if alone and quality["rival_ratio"] < CLEARLY_BETTER:
         return SfmStatus.DOUBTFUL, f"no two of {quality['attempts']:.0f} attempts at its motion ended in the same one"
     if quality["rival_ratio"] < config.min_rival_ratio:
         return (

@@ -28,8 +28,9 @@ GOOD = {
         ({"halves_difference_deg": 5.0}, SfmStatus.DOUBTFUL, "two halves"),
         ({"placed_share": 0.5}, SfmStatus.DOUBTFUL, "explains only 50 %"),
         ({"rival_ratio": 1.01}, SfmStatus.DOUBTFUL, "another motion"),
-        ({"attempts_agreeing": 1.0}, SfmStatus.DOUBTFUL, "no two of 4 attempts"),
-        ({"attempts_agreeing": 1.0, "attempts": 2.0}, SfmStatus.OK, ""),
+        ({"attempts_agreeing": 1.0, "rival_ratio": 1.1}, SfmStatus.DOUBTFUL, "no two of 4 attempts"),
+        ({"attempts_agreeing": 1.0}, SfmStatus.OK, ""),
+        ({"attempts_agreeing": 1.0, "rival_ratio": 1.1, "attempts": 2.0}, SfmStatus.OK, ""),
     ],
 )
 def test_every_figure_can_cast_doubt(changed, status, said):
