@@ -47,6 +47,7 @@ from pipelines.scene.evidence import AloneMaps, OcclusionEvidence, evidence_from
 from pipelines.scene.labelling import LabelConfig, Validity, assess, draw_candidates
 from pipelines.scene.orders import order_tests
 from pipelines.scene.scale_network import ScaleNetwork, ScaleNetworkConfig
+from pipelines.scene.scales import LAST_ROUND
 from pipelines.scene.zone import Zone, zone_at_share
 from pipelines.stage import ItemCache, StageContext
 from pipelines.train import TrainConfig
@@ -109,7 +110,7 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
     generator = np.random.default_rng(0)
     validity = assess(order_tests(evidence), limits)
     candidates = draw_candidates(validity.zone, limits, TrainConfig().combinations, generator)
-    network = ScaleNetwork(limits, ScaleNetworkConfig(steps=3 * TrainConfig().scale_steps), seed=0)
+    network = ScaleNetwork(limits, ScaleNetworkConfig(steps=LAST_ROUND * TrainConfig().scale_steps), seed=0)
     network.fit(candidates, validity.valid(candidates), seed=0)
     ids = tuple(range(truth.n_objects))
     registered = np.ones((truth.n_objects, truth.n_frames), bool)

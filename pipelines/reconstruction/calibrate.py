@@ -37,11 +37,13 @@ MIN_MOTION_PX = 2.0
 MOST_MOVERS = 5
 """The movers with most tracks are asked."""
 MOVERS_CAUTION = 2.0
-"""Errors of single movers were up to twice their uncertainties, and a false one is worse than that:"""
+"""Errors of single movers were up to twice their uncertainties."""
 OUTLIER_SIGMAS = 3.0
+"""Whatever lies farther from the surest answer, in standard deviations of both, is left out."""
 ASSUMED_UNCERTAINTY = 0.3
 """Standard deviation of the logarithm of cameras' focal lengths about the assumed one."""
 MOVERS_MAX_UNCERTAINTY = 0.1
+"""Above it the assumption stands."""
 
 
 @dataclass(frozen=True)

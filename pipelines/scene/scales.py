@@ -15,6 +15,8 @@ from pipelines.scene.scene import Scene
 from pipelines.scene.zone import Zone
 from pipelines.train import TrainConfig
 
+LAST_ROUND = 3
+"""How many times longer the network trains in the last round: its answers are the ones that count."""
 TRIES = 16
 """Draws from the zone among which the network chooses one that it believes in."""
 
@@ -52,7 +54,7 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     random = np.random.default_rng([config.seed, round_index])
     validity = assess(order_tests(evidence), scene.log_scale_range, assumed_columns=scene.assumed_columns)
     network = scene.network or ScaleNetwork(scene.log_scale_range, seed=config.seed).to(scene.device)
-    network.config = network.config.model_copy(update={"steps": config.scale_steps * (3 if is_last else 1)})
+    network.config = network.config.model_copy(update={"steps": config.scale_steps * (LAST_ROUND if is_last else 1)})
     candidates = draw_candidates(validity.zone, scene.log_scale_range, config.combinations, random)
     labels = validity.valid(candidates)
     loss = network.fit(candidates, labels, seed=config.seed + round_index)

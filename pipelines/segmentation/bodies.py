@@ -33,7 +33,8 @@ TWO_BODIES = 1.8
 """Misfit of the common motion of a group's two halves over any such span, from which they are two bodies ..."""
 TWO_BODIES_SOON = 1.45
 """... if it is this much over the shortest span already. The halves of one body part over long spans only, which few tracks
-survive, and most of these at outlines: over two frames they reached 1.34, those of two bodies started at 1.54."""
+survive, and most of these at outlines. Over two frames those of one body reached 1.34 (1.59 where many tracks were smeared
+background, but then 1.75 at worst over any span), those of two bodies started at 1.54."""
 MIN_SPLIT_TRACKS = 24
 GAP_STRIDES, GAPS_PER_STRIDE, HYPOTHESES, PREFERRED = (1, 3, 6, 10), 12, 200, 0.1
 
