@@ -22,7 +22,7 @@ from pipelines.stage import StageConfig, StageContext
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-VERSION = 6
+VERSION = 7
 LEAST_ERROR_PX = 0.05
 """A median reprojection error as small as this is what flow gives at best."""
 BENT = 2.5
@@ -94,6 +94,7 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
     from pipelines.formats.colmap import write_model
     from pipelines.reconstruction.calibrate import Focal, find_focal, focal_of_movers
     from pipelines.reconstruction.complete import Views
+    from pipelines.reconstruction.smooth import background_axes
 
     principal_px = np.array([video.width / 2, video.height / 2])
     background = tracks.of_object(BACKGROUND)
@@ -118,7 +119,8 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
         models: list[ObjectModel] = []
         for k in range(labels.n_objects):
             views = Views(video, labels, k, principal_px)
-            model = _object(config, k, focal.focal_px, tracks.of_object(k), views, context)
+            axes = background_axes(models[BACKGROUND].cam_from_obj, models[BACKGROUND].registered) if models else None
+            model = _object(config, k, focal.focal_px, tracks.of_object(k), views, axes, context)
             model = _compared(model, models[BACKGROUND] if models else model)
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
@@ -136,18 +138,27 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
     return sfm
 
 
-def _object(config: SfmConfig, k: int, focal_px: float, tracks: Tracks, views: "Views", context: StageContext) -> ObjectModel:
-    """One object's model, from the cache when its own tracks and masks and the focal length are unchanged."""
+def _object(
+    config: SfmConfig,
+    k: int,
+    focal_px: float,
+    tracks: Tracks,
+    views: "Views",
+    axes: np.ndarray | None,
+    context: StageContext,
+) -> ObjectModel:
+    """One object's model, from the cache when its own tracks and masks, focal length and camera's turns are unchanged."""
     from pipelines.reconstruction.model import coloured
     from pipelines.reconstruction.solve import solve_object
 
     def make(folder: Path) -> None:
-        coloured(solve_object(config, k, focal_px, tracks, views), views.video).save(folder)
+        coloured(solve_object(config, k, focal_px, tracks, views, axes), views.video).save(folder)
 
     options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty"})
     masks = hashlib.sha256(np.packbits(views.labels.maps == k).tobytes()).hexdigest()
     size = [views.video.width, views.video.height, views.video.n_frames]
-    key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks]
+    turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
+    key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks, turns]
     return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
 
 

@@ -16,9 +16,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pipelines.geometry import rigid
+from pipelines.reconstruction.motion_prior import MotionPrior
 
 MIN_DEPTH = 1e-3
 """Points nearer than this fraction of the median depth, or behind the camera, weigh nothing."""
+
+GAUGE_FREEDOMS = 7
+"""Nothing tells an object's own frame (6) and unit (1)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,15 @@ def cauchy(residual_px: Float[np.ndarray, "N 2"], loss_px: float) -> tuple[Float
 class _Problem:
     """The sorted observations and index tables that every iteration shares."""
 
-    def __init__(self, structure: Structure, observed: Observations, loss_px: float, free_focal: bool, still: bool):
+    def __init__(
+        self,
+        structure: Structure,
+        observed: Observations,
+        loss_px: float,
+        free_focal: bool,
+        still: bool,
+        prior: MotionPrior | None = None,
+    ):
         self.frames, frame = np.unique(observed.frame, return_inverse=True)
         self.point_ids, point = np.unique(observed.point, return_inverse=True)
         self.order = np.lexsort((point, frame))
@@ -98,7 +110,7 @@ class _Problem:
         self.by_point = np.argsort(self.point, kind="stable")
         self.frame_starts = np.flatnonzero(np.diff(self.frame, prepend=-1))
         self.point_starts = np.flatnonzero(np.diff(self.point[self.by_point], prepend=-1))
-        self.loss_px, self.free_focal, self.still = loss_px, free_focal, still
+        self.loss_px, self.free_focal, self.still, self.prior = loss_px, free_focal, still, prior
         self.n_pose, self.n_extra = 6 * len(self.frames), int(free_focal)
         poses = structure.cam_from_obj[self.frames]
         self.start = (
@@ -119,7 +131,8 @@ class _Problem:
     def cost(self, state: tuple) -> float:
         residual, _, cam = self.residuals(state)
         rho, _ = cauchy(residual, self.loss_px)
-        return float(np.where(self._in_front(cam), rho, self._behind()).sum())
+        cost = float(np.where(self._in_front(cam), rho, self._behind()).sum())
+        return cost + (self.prior.cost(self.frames, state[0], state[1]) if self.prior else 0.0)
 
     def _in_front(self, cam: np.ndarray) -> np.ndarray:
         return cam[:, 2] > MIN_DEPTH * max(float(np.median(cam[:, 2])), 1e-6)
@@ -156,6 +169,10 @@ class _Problem:
         W[: self.n_pose].reshape(n_frames, 6, n_points, 3)[self.frame, :, self.point] = np.swapaxes(by_pose, 1, 2) @ by_point
         V = np.add.reduceat((np.swapaxes(by_point, 1, 2) @ by_point)[self.by_point], self.point_starts)
         g_point = np.add.reduceat(np.einsum("nij,ni->nj", by_point, residual)[self.by_point], self.point_starts)
+        if self.prior:
+            matrix, gradient = self.prior.linearise(self.frames, rotation, state[1])
+            U[: self.n_pose, : self.n_pose] += matrix
+            g[: self.n_pose] += gradient
         if self.free_focal:
             by_focal = root[:, None] * focal_px * cam[:, :2] / depth[:, None]
             U[-1, -1] = np.sum(by_focal**2)
@@ -199,13 +216,15 @@ def adjust(
     tolerance: float = 1e-6,
     free_focal: bool = False,
     still: bool = False,
+    prior: MotionPrior | None = None,
 ) -> Adjusted:
     """Minimise the Cauchy reprojection cost over the poses and points that are observed (and the focal length if free).
 
     Frames and points without observations keep their values. still: rotations only, translations fixed.
+    prior: what accelerations cost beside it.
     loss_px: width of the Cauchy loss. tolerance: relative decrease of the cost at which to stop.
     """
-    problem = _Problem(structure, observed, loss_px, free_focal, still)
+    problem = _Problem(structure, observed, loss_px, free_focal, still, prior)
     state, cost, damping = problem.start, problem.cost(problem.start), 1e-4
     for _ in range(max_iterations):
         U, W, V, g, g_point = problem.linearise(state)

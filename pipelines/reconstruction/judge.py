@@ -9,11 +9,10 @@ import numpy as np
 
 from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
-from pipelines.reconstruction.bundle import Adjusted, adjust, exp_rotation
+from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, exp_rotation
 from pipelines.reconstruction.grow import Grown, GrowOptions, place_points
+from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.sightings import Sightings
-
-GAUGE_FREEDOMS = 7
 
 
 def predicted_rotation_error_deg(adjusted: Adjusted, correlated_sightings: float, seed: int = 0, n_samples: int = 32) -> float:
@@ -38,7 +37,7 @@ def predicted_rotation_error_deg(adjusted: Adjusted, correlated_sightings: float
     return float(np.mean(errors))
 
 
-def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptions) -> float:
+def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptions, prior: MotionPrior | None = None) -> float:
     """Median rotation between the motions refined from two halves of the tracks, cut by where the points lie on the object.
 
     Points are dealt to the halves in blocks (cells of the object's box), because neighbouring tracks share their errors.
@@ -55,7 +54,7 @@ def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptio
         structure, placed = place_points(sightings, grown.structure, frames, 3 * options.max_error_px)
         placed &= part
         observed = sightings.observations(frames, placed)
-        result = adjust(structure, observed, loss_px=options.loss_px, max_iterations=30)
+        result = adjust(structure, observed, loss_px=options.loss_px, max_iterations=30, prior=prior)
         rotations.append((frames, result.structure.cam_from_obj[:, :3, :3]))
     common = rotations[0][0] & rotations[1][0]
     if common.sum() < 3:

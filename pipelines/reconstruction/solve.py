@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
 from pipelines.reconstruction.attempts import MIN_PLACED, Choice, attempt_all, choose
@@ -12,22 +13,31 @@ from pipelines.reconstruction.complete import Views, complete
 from pipelines.reconstruction.grow import FINAL, SETTLE, Grown, GrowOptions, finish, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
+from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.rotation import rotate_only
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
+from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, smoothed
 
 if TYPE_CHECKING:
     from pipelines.sfm import SfmConfig
-
-CORRELATED_SIGHTINGS = 60.0
-"""Sightings that carry the information of one: neighbouring patches overlap, and a track keeps its reference's error."""
 
 
 def grow_options(config: "SfmConfig", free_focal: bool = False) -> GrowOptions:
     return GrowOptions(config.loss_px, config.max_error_px, config.min_frame_points, free_focal)
 
 
-def solve_object(config: "SfmConfig", object_id: int, focal_px: float, tracks: Tracks, views: Views) -> ObjectModel:
-    """Reconstruct one object, or say in a typed outcome why not."""
+def solve_object(
+    config: "SfmConfig",
+    object_id: int,
+    focal_px: float,
+    tracks: Tracks,
+    views: Views,
+    world_from_cam: Float[np.ndarray, "T 3 3"] | None = None,
+) -> ObjectModel:
+    """Reconstruct one object, or say in a typed outcome why not.
+
+    world_from_cam: axes in which a mover's motion is smooth (`smooth.background_axes`); None for the background.
+    """
     n_frames, principal_px = views.video.n_frames, views.principal_px
     sightings = Sightings.from_tracks(tracks, n_frames, principal_px)
     enough = sightings.seen.sum(1) >= config.min_frame_points
@@ -45,7 +55,7 @@ def solve_object(config: "SfmConfig", object_id: int, focal_px: float, tracks: T
     if choice is None:
         reason = f"no reconstruction explains its {sightings.n_tracks} tracks as one rigid motion"
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, n_frames)
-    return _finished(config, object_id, sightings, choice, views)
+    return _finished(config, object_id, sightings, choice, views, world_from_cam)
 
 
 def has_parallax(config: "SfmConfig", sightings: Sightings, focal_px: float, choice: Choice | None) -> bool:
@@ -78,8 +88,10 @@ def _turning(config: "SfmConfig", sightings: Sightings, focal_px: float, princip
     )  # fmt: skip
 
 
-def _finished(config: "SfmConfig", object_id: int, sightings: Sightings, choice: Choice, views: Views) -> ObjectModel:
-    """Adjust the best attempt on more tracks, find missing frames, triangulate all tracks, and judge the result."""
+def _finished(
+    config: "SfmConfig", object_id: int, sightings: Sightings, choice: Choice, views: Views, world_from_cam: np.ndarray | None
+) -> ObjectModel:
+    """Adjust the best attempt on more tracks, find missing frames, smooth the motion, triangulate all tracks, and judge."""
     options = grow_options(config)
     many = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
     best = choice.best.grown
@@ -90,7 +102,10 @@ def _finished(config: "SfmConfig", object_id: int, sightings: Sightings, choice:
     many, final = complete(many, final, views, options)
     final = finish(many, final.structure, final.registered, options, FINAL) or final
     many, final = bridge(many, final, views, options, FINAL) or (many, final)
-    quality = _quality(many, final, choice, config, options)
+    prior = None
+    if world_from_cam is not None:
+        final, prior = smoothed(many, final, world_from_cam, options, FINAL)
+    quality = _quality(many, final, choice, config, options, prior)
     status, reason = _verdict(config, sightings, final, quality)
     structure = in_own_unit(final.structure, final.registered, final.placed)
     full, placed = place_points(sightings, structure, final.registered, options.max_error_px)
@@ -99,12 +114,14 @@ def _finished(config: "SfmConfig", object_id: int, sightings: Sightings, choice:
     )
 
 
-def _quality(many: Sightings, final: Grown, choice: Choice, config: "SfmConfig", options: GrowOptions) -> dict[str, float]:
+def _quality(
+    many: Sightings, final: Grown, choice: Choice, config: "SfmConfig", options: GrowOptions, prior: MotionPrior | None
+) -> dict[str, float]:
     residual = np.linalg.norm(final.adjusted.residual_px, axis=-1)
     return {
         "median_error_px": float(np.median(residual)),
         "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
-        "halves_difference_deg": min(halves_difference_deg(many, final, options), 180.0),
+        "halves_difference_deg": min(halves_difference_deg(many, final, options, prior), 180.0),
         "rival_ratio": min(choice.rival_ratio, 1e6),
         "attempts": float(choice.n_attempts),
         "attempts_agreeing": float(choice.n_agreeing),
