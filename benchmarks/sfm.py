@@ -83,7 +83,7 @@ def table(truth: GroundTruth, result: Run) -> list[PoseError]:
     assert truth.segm_train is not None, "scenes of this benchmark have true masks"
     assert truth.depth_train is not None, "and depth"
     cam_from_obj, errors = truth.cam_from_obj(), []
-    titles = ("object", "status", "tracks", "frames", "rotation", "position", "expected", "rivals")
+    titles = ("object", "status", "tracks", "frames", "rotation", "position", "expected", "evidence")
     print("".join(f"{title:>{width}}" for title, width in zip(titles, WIDTHS, strict=True)))
     for model in result.sfm.objects:
         k = true_object(truth, result.labels, model.object_id)
@@ -93,7 +93,7 @@ def table(truth: GroundTruth, result: Run) -> list[PoseError]:
         shown = (truth.segm_train == k).sum((1, 2)) >= MIN_VISIBLE_PX
         n_tracks = int((result.tracks.object_id == model.object_id).sum())
         expected = model.quality.get("expected_rotation_error_deg", np.nan)
-        rivals = model.quality.get("rival_ratio", np.nan)
+        rivals = model.quality.get("rival_evidence", np.nan)
         cells = (
             f"{model.object_id} ({k})",
             model.status,

@@ -58,8 +58,8 @@ class SfmConfig(StageConfig):
     """Tracks used in the final bundle adjustment; all others are triangulated with its poses."""
     max_rotation_error_deg: float = Field(2.0, gt=0)
     """Objects whose expected rotation error is larger are reported as unreliable."""
-    min_rival_ratio: float = Field(1.05, ge=1)
-    """Objects for which another motion costs less than this multiple of the best are reported as unreliable."""
+    min_rival_evidence: float = Field(10.0, ge=0)
+    """Objects for which another motion has a log-likelihood less than this much below the best are reported as doubtful."""
     min_parallax_ratio: float = Field(3.0, gt=1)
     """The background has parallax when a camera that only turns costs this many times more."""
     seed: int = 0

@@ -2,7 +2,7 @@
 
 A small reprojection error proves nothing about a weak-perspective object: bas-relief shapes and mirror twins reproject
 almost as well. So every attempt is driven to its own optimum on the same tracks, attempts that end in the same motion are
-counted as agreeing, and the best must beat the best that *disagrees* with it by a clear ratio of cost.
+counted as agreeing, and those that disagree at a similar cost are finalists, to be judged on all tracks.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,9 @@ MIN_PLACED = 0.6
 """Share of the tracks that one motion must explain."""
 EXPLAINED = 0.85
 """Of an answer that explains more than this, agreement is enough."""
+CLOSE_RATIO = 1.3
+MAX_FINALISTS = 4
+"""Motions that cost up to this many times the best, so many at most, are finalists."""
 REFUTED_RATIO = 2.5
 """A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""
 
@@ -41,13 +44,16 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best attempt and how clearly it won."""
+    """The best attempt, and those that disagree with it and with each other at a similar cost."""
 
-    best: Attempt
-    rival_ratio: float
-    """Cost of the cheapest attempt with another motion over the best cost; infinite when no attempt disagrees."""
+    finalists: tuple[Attempt, ...]
+    """The cheapest first."""
     n_attempts: int
     n_agreeing: int
+
+    @property
+    def best(self) -> Attempt:
+        return self.finalists[0]
 
 
 def total_cost(grown: Grown, sightings: Sightings, options: GrowOptions) -> float:
@@ -89,14 +95,17 @@ def attempt_window(sightings: Sightings, window: Window, focal_px: float, option
 
 
 def choose(attempts: list[Attempt]) -> Choice | None:
-    """The cheapest attempt, and how it compares with those that disagree."""
+    """The finalists among the attempts; None without any."""
     if not attempts:
         return None
-    best = min(attempts, key=lambda attempt: attempt.cost)
-    differences_deg = [rotation_difference_deg(best.grown, other.grown) for other in attempts]
-    rivals = [other.cost for other, deg in zip(attempts, differences_deg, strict=True) if deg > OTHER_MOTION_DEG]
-    ratio = min(rivals) / max(best.cost, 1e-12) if rivals else float("inf")
-    return Choice(best, ratio, len(attempts), sum(deg <= SAME_MOTION_DEG for deg in differences_deg))
+    ordered = sorted(attempts, key=lambda attempt: attempt.cost)
+    finalists = [ordered[0]]
+    for attempt in ordered[1:]:
+        close = attempt.cost <= CLOSE_RATIO * ordered[0].cost and len(finalists) < MAX_FINALISTS
+        if close and all(rotation_difference_deg(known.grown, attempt.grown) > OTHER_MOTION_DEG for known in finalists):
+            finalists.append(attempt)
+    agreeing = [rotation_difference_deg(ordered[0].grown, other.grown) <= SAME_MOTION_DEG for other in attempts]
+    return Choice(tuple(finalists), len(attempts), sum(agreeing))
 
 
 def attempt_all(sightings: Sightings, focal_px: float, options: GrowOptions, max_windows: int) -> list[Attempt]:

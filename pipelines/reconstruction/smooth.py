@@ -48,6 +48,11 @@ def background_axes(
     return np.asarray(Slerp(frames, known)(wanted).as_matrix())
 
 
+def noise_px(adjusted: Adjusted) -> float:
+    """Robust deviation of the reprojection errors, per coordinate."""
+    return 1.4826 * float(np.median(np.abs(adjusted.residual_px)))
+
+
 def smoothed(
     sightings: Sightings, grown: Grown, world_from_cam: Float[np.ndarray, "T 3 3"], options: GrowOptions, effort: Effort
 ) -> tuple[Grown, MotionPrior | None]:
@@ -57,8 +62,7 @@ def smoothed(
     """
     frames = grown.adjusted.normal.frames
     centre = np.median(grown.structure.points[grown.placed], axis=0)
-    noise_px = 1.4826 * float(np.median(np.abs(grown.adjusted.residual_px)))
-    unit = MotionPrior(world_from_cam, centre, 1.0, 1.0, max(CORRELATED_SIGHTINGS * noise_px**2, 1e-12))
+    unit = MotionPrior(world_from_cam, centre, 1.0, 1.0, max(CORRELATED_SIGHTINGS * noise_px(grown.adjusted) ** 2, 1e-12))
     first = unit.accelerations(frames, *_poses(grown.adjusted))
     if len(first) < MIN_ACCELERATIONS:
         return grown, None

@@ -6,17 +6,25 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus, Tracks
-from pipelines.reconstruction.attempts import MIN_PLACED, Choice, attempt_all, choose
+from pipelines.reconstruction.attempts import (
+    MIN_PLACED,
+    OTHER_MOTION_DEG,
+    Attempt,
+    Choice,
+    attempt_all,
+    choose,
+    rotation_difference_deg,
+    total_cost,
+)
 from pipelines.reconstruction.bridge import bridge
 from pipelines.reconstruction.bundle import cauchy
 from pipelines.reconstruction.complete import Views, complete
 from pipelines.reconstruction.grow import FINAL, SETTLE, Grown, GrowOptions, finish, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
-from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.rotation import rotate_only
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
-from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, smoothed
+from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, noise_px, smoothed
 
 if TYPE_CHECKING:
     from pipelines.sfm import SfmConfig
@@ -91,21 +99,30 @@ def _turning(config: "SfmConfig", sightings: Sightings, focal_px: float, princip
 def _finished(
     config: "SfmConfig", object_id: int, sightings: Sightings, choice: Choice, views: Views, world_from_cam: np.ndarray | None
 ) -> ObjectModel:
-    """Adjust the best attempt on more tracks, find missing frames, smooth the motion, triangulate all tracks, and judge."""
+    """The finalists on more tracks, missing frames found, motion smoothed, all tracks triangulated, and a verdict."""
     options = grow_options(config)
     many = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
-    best = choice.best.grown
-    final = finish(many, best.structure, best.registered, options, SETTLE)
-    if final is None:
+    settled = [grown for attempt in choice.finalists if (grown := _settled(many, attempt, world_from_cam, options)) is not None]
+    if not settled:
         reason = f"the best attempt fits {config.attempt_tracks} of its tracks but not {many.n_tracks}"
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
+    final, evidence = compared(settled, many, options)
     many, final = complete(many, final, views, options)
     final = finish(many, final.structure, final.registered, options, FINAL) or final
     many, final = bridge(many, final, views, options, FINAL) or (many, final)
     prior = None
     if world_from_cam is not None:
         final, prior = smoothed(many, final, world_from_cam, options, FINAL)
-    quality = _quality(many, final, choice, config, options, prior)
+    quality = {
+        "median_error_px": float(np.median(np.linalg.norm(final.adjusted.residual_px, axis=-1))),
+        "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
+        "halves_difference_deg": min(halves_difference_deg(many, final, options, prior), 180.0),
+        "rival_evidence": min(evidence, 1e6),
+        "attempts": float(choice.n_attempts),
+        "attempts_agreeing": float(choice.n_agreeing),
+        "placed_share": float(final.placed.sum() / max(many.n_tracks, 1)),
+        "registered_frames": float(final.registered.sum()),
+    }
     status, reason = _verdict(config, sightings, final, quality)
     structure = in_own_unit(final.structure, final.registered, final.placed)
     full, placed = place_points(sightings, structure, final.registered, options.max_error_px)
@@ -114,26 +131,31 @@ def _finished(
     )
 
 
-def _quality(
-    many: Sightings, final: Grown, choice: Choice, config: "SfmConfig", options: GrowOptions, prior: MotionPrior | None
-) -> dict[str, float]:
-    residual = np.linalg.norm(final.adjusted.residual_px, axis=-1)
-    return {
-        "median_error_px": float(np.median(residual)),
-        "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
-        "halves_difference_deg": min(halves_difference_deg(many, final, options, prior), 180.0),
-        "rival_ratio": min(choice.rival_ratio, 1e6),
-        "attempts": float(choice.n_attempts),
-        "attempts_agreeing": float(choice.n_agreeing),
-        "placed_share": float(final.placed.sum() / max(many.n_tracks, 1)),
-        "registered_frames": float(final.registered.sum()),
-    }
+def _settled(many: Sightings, attempt: Attempt, world_from_cam: np.ndarray | None, options: GrowOptions) -> Grown | None:
+    """A finalist adjusted to more tracks, smoothly if it is a mover."""
+    grown = finish(many, attempt.grown.structure, attempt.grown.registered, options, SETTLE)
+    if grown is None or world_from_cam is None:
+        return grown
+    return smoothed(many, grown, world_from_cam, options, SETTLE)[0]
 
 
-ENOUGH_ATTEMPTS = 4
-CLEARLY_BETTER = 1.3
-"""So many attempts, from two windows at least, of which the best stands alone, leave a doubt, unless the others cost this many
-times as much."""
+def compared(settled: list[Grown], many: Sightings, options: GrowOptions) -> tuple[Grown, float]:
+    """The finalist of the highest likelihood, and by how much its log-likelihood is above that of the next other motion.
+
+    The likelihood is that of Cauchy errors as wide as the best one's noise, of correlated sightings. Infinite without rivals.
+    """
+    costs = [total_cost(grown, many, options) for grown in settled]
+    best = int(np.argmin(costs))
+    variance = max(CORRELATED_SIGHTINGS * noise_px(settled[best].adjusted) ** 2, 1e-12)
+    unit = int(many.seen.sum()) * options.loss_px**2 / variance
+    rivals = [
+        unit * (cost - costs[best])
+        for cost, grown in zip(costs, settled, strict=True)
+        if rotation_difference_deg(settled[best], grown) > OTHER_MOTION_DEG
+    ]
+    return settled[best], min(rivals, default=float("inf"))
+
+
 HARMLESS = 3.0
 """Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
 
@@ -159,12 +181,7 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
     placed = quality["placed_share"]
     if placed < MIN_PLACED:
         return SfmStatus.DOUBTFUL, f"one rigid motion explains only {100 * placed:.0f} % of its tracks"
-    alone = quality["attempts"] >= ENOUGH_ATTEMPTS and quality["attempts_agreeing"] < 2
-    if alone and quality["rival_ratio"] < CLEARLY_BETTER:
-        return SfmStatus.DOUBTFUL, f"no two of {quality['attempts']:.0f} attempts at its motion ended in the same one"
-    if quality["rival_ratio"] < config.min_rival_ratio:
-        return (
-            SfmStatus.DOUBTFUL,
-            f"another motion explains its tracks almost as well (cost ratio {quality['rival_ratio']:.3f})",
-        )
+    evidence = quality["rival_evidence"]
+    if evidence < config.min_rival_evidence:
+        return SfmStatus.DOUBTFUL, f"another motion explains its tracks almost as well (log-likelihood lower by {evidence:.1f})"
     return SfmStatus.OK, ""

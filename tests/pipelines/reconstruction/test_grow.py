@@ -1,10 +1,13 @@
 """Growth from a few frames to all, and the choice among attempts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipelines.evaluation.poses import pose_error
 from pipelines.reconstruction.attempts import Attempt, attempt_all, choose, rotation_difference_deg
+from pipelines.reconstruction.bundle import exp_rotation
 from pipelines.reconstruction.grow import FINAL, GrowOptions, finish, grow, place_points, register
 from pipelines.reconstruction.sightings import Sightings
 
@@ -56,13 +59,13 @@ def test_tracks_that_do_not_fit_are_not_placed(toy):
 
 
 @pytest.mark.parametrize("turn_deg", [25, 70])
-def test_attempts_find_the_motion_and_name_the_mirror_as_rival(turn_deg):
+def test_attempts_find_the_motion_and_the_mirror_costs_more(turn_deg):
     toy = make_toy(turn_deg=turn_deg, size=0.35, noise_px=0.03)
     attempts = attempt_all(toy.sightings, FOCAL_PX, OPTIONS, max_windows=3)
     choice = choose(attempts)
     assert choice is not None
     assert rotation_error_deg(toy, choice.best.grown) < 0.5
-    assert choice.rival_ratio > 1.2
+    assert all(rival.cost > 1.2 * choice.best.cost for rival in choice.finalists[1:])
     assert choice.n_agreeing >= 2
 
 
@@ -77,4 +80,19 @@ def test_difference_of_a_motion_with_itself_is_zero(toy):
     choice = choose([Attempt(grown, 2.0, "a"), Attempt(grown, 1.0, "b")])
     assert choice is not None
     assert choice.best.origin == "b"
-    assert choice.rival_ratio == np.inf
+    assert len(choice.finalists) == 1
+    assert choice.n_agreeing == 2
+
+
+def test_finalists_are_other_motions_at_a_similar_cost(toy):
+    grown = grow(toy.sightings, toy.truth, np.ones(14, bool), OPTIONS)
+    assert grown is not None
+    other = replace(grown.structure, cam_from_obj=grown.structure.cam_from_obj.copy())
+    other.cam_from_obj[::2, :3, :3] = other.cam_from_obj[::2, :3, :3] @ exp_rotation(np.array([0.0, 0.6, 0.0]))
+    turned = replace(grown, structure=other)
+    cheap, near, far = Attempt(grown, 1.0, "cheap"), Attempt(turned, 1.2, "near"), Attempt(turned, 1.25, "near, again")
+    choice = choose([far, near, cheap, Attempt(turned, 2.0, "dear")])
+    assert choice is not None
+    assert [attempt.origin for attempt in choice.finalists] == ["cheap", "near"]
+    alone = choose([cheap, Attempt(turned, 2.0, "dear")])
+    assert alone is not None and len(alone.finalists) == 1
