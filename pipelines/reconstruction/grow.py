@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from pipelines.geometry import rigid
 from pipelines.reconstruction.bundle import Adjusted, Structure, adjust, reproject
+from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.sightings import Sightings, refine_pose, triangulate
 
 
@@ -106,7 +107,13 @@ def _pose_from_nothing(points: np.ndarray, xy_px: np.ndarray, focal_px: float) -
 
 
 def _adjusted(
-    sightings: Sightings, structure: Structure, registered: np.ndarray, placed: np.ndarray, options: GrowOptions, effort: Effort
+    sightings: Sightings,
+    structure: Structure,
+    registered: np.ndarray,
+    placed: np.ndarray,
+    options: GrowOptions,
+    effort: Effort,
+    prior: MotionPrior | None = None,
 ) -> Adjusted:
     observed = sightings.observations(registered, placed)
     return adjust(
@@ -116,6 +123,7 @@ def _adjusted(
         max_iterations=effort.iterations,
         tolerance=effort.tolerance,
         free_focal=options.free_focal,
+        prior=prior,
     )
 
 
@@ -172,7 +180,12 @@ def _next_frame(
 
 
 def finish(
-    sightings: Sightings, structure: Structure, registered: Bool[np.ndarray, " T"], options: GrowOptions, effort: Effort
+    sightings: Sightings,
+    structure: Structure,
+    registered: Bool[np.ndarray, " T"],
+    options: GrowOptions,
+    effort: Effort,
+    prior: MotionPrior | None = None,
 ) -> Grown | None:
     """Triangulate everything, adjust, drop what does not fit, adjust again."""
     for _ in range(2):
@@ -181,6 +194,6 @@ def finish(
         registered = registered & (support >= options.min_frame_points)
         if registered.sum() < 3 or placed.sum() < options.min_frame_points:
             return None
-        adjusted = _adjusted(sightings, structure, registered, placed, options, effort)
+        adjusted = _adjusted(sightings, structure, registered, placed, options, effort, prior)
         structure = adjusted.structure
     return Grown(structure, registered, placed, adjusted)

@@ -109,10 +109,14 @@ def _finished(
     final, evidence = compared(settled, many, options)
     many, final = complete(many, final, views, options)
     final = finish(many, final.structure, final.registered, options, FINAL) or final
-    many, final = bridge(many, final, views, options, FINAL) or (many, final)
     prior = None
     if world_from_cam is not None:
         final, prior = smoothed(many, final, world_from_cam, options, FINAL)
+    bridged = bridge(many, final, views, options, FINAL, prior)
+    if bridged is not None:
+        many, final = bridged
+        if world_from_cam is not None:
+            final, prior = smoothed(many, final, world_from_cam, options, FINAL)
     quality = {
         "median_error_px": float(np.median(np.linalg.norm(final.adjusted.residual_px, axis=-1))),
         "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
