@@ -11,7 +11,6 @@ from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
 from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, exp_rotation
 from pipelines.reconstruction.grow import Grown, GrowOptions, place_points
-from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.sightings import Sightings
 
 
@@ -37,10 +36,11 @@ def predicted_rotation_error_deg(adjusted: Adjusted, correlated_sightings: float
     return float(np.mean(errors))
 
 
-def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptions, prior: MotionPrior | None = None) -> float:
+def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptions) -> float:
     """Median rotation between the motions refined from two halves of the tracks, cut by where the points lie on the object.
 
-    Points are dealt to the halves in blocks (cells of the object's box), because neighbouring tracks share their errors.
+    Points are dealt to the halves in blocks (cells of the object's box), because neighbouring tracks share their errors. There
+    is no motion prior, which would make the halves of two bodies agree.
     """
     points = grown.structure.points[grown.placed]
     low, high = np.percentile(points, [2, 98], axis=0)
@@ -54,7 +54,7 @@ def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptio
         structure, placed = place_points(sightings, grown.structure, frames, 3 * options.max_error_px)
         placed &= part
         observed = sightings.observations(frames, placed)
-        result = adjust(structure, observed, loss_px=options.loss_px, max_iterations=30, prior=prior)
+        result = adjust(structure, observed, loss_px=options.loss_px, max_iterations=30)
         rotations.append((frames, result.structure.cam_from_obj[:, :3, :3]))
     common = rotations[0][0] & rotations[1][0]
     if common.sum() < 3:

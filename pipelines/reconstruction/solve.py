@@ -116,11 +116,11 @@ def _finished(
     if bridged is not None:
         many, final = bridged
         if world_from_cam is not None:
-            final, prior = smoothed(many, final, world_from_cam, options, FINAL)
+            final, _ = smoothed(many, final, world_from_cam, options, FINAL)
     quality = {
         "median_error_px": float(np.median(np.linalg.norm(final.adjusted.residual_px, axis=-1))),
         "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
-        "halves_difference_deg": min(halves_difference_deg(many, final, options, prior), 180.0),
+        "halves_difference_deg": min(halves_difference_deg(many, final, options), 180.0),
         "rival_evidence": min(evidence, 1e6),
         "attempts": float(choice.n_attempts),
         "attempts_agreeing": float(choice.n_agreeing),
