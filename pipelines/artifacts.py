@@ -4,8 +4,8 @@ Symbols: T frames, K objects including the background (0), H x W pixels, P track
 Pixel coordinates, axes and transform names follow `pipelines.geometry`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,10 @@ class Labels:
         """K, the background included."""
         return len(self.names)
 
+    def joined(self, bodies: Mapping[int, int]) -> "Labels":
+        """Maps in which pieces carry the label of their body (`Sfm.bodies`). Names stay: ids mean the same everywhere."""
+        return replace(self, maps=_joined_ids(bodies)[self.maps])
+
     @classmethod
     def load(cls, folder: Path) -> "Labels":
         from pipelines.formats import palette_png
@@ -188,6 +192,18 @@ class Tracks:
         renumbered = np.cumsum(chosen) - 1
         return Tracks(renumbered[self.track[kept]], self.frame[kept], self.xy_px[kept], self.object_id[chosen])
 
+    def joined(self, bodies: Mapping[int, int]) -> "Tracks":
+        """Tracks on pieces as tracks on their body."""
+        return replace(self, object_id=_joined_ids(bodies)[self.object_id])
+
+
+def _joined_ids(bodies: Mapping[int, int]) -> UInt8[np.ndarray, "256"]:
+    """What every id becomes when pieces are joined with their bodies."""
+    table = np.arange(256, dtype=np.uint8)
+    for piece, body in bodies.items():
+        table[piece] = body
+    return table
+
 
 class SfmStatus(StrEnum):
     """How the reconstruction of one object ended. `OK`, `DOUBTFUL` and `ASSUMED_DEPTH` enter the scene."""
@@ -202,6 +218,8 @@ class SfmStatus(StrEnum):
     the scene, and marked."""
     UNRELIABLE = "unreliable"
     """Reconstructed, but the motion is so uncertain that it would only harm the scene."""
+    PIECE = "piece"
+    """Moves as another object does: a part of it that was segmented by itself. Later stages see one object."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +243,8 @@ class ObjectModel:
     obs_xy_px: Float[np.ndarray, "N 2"]
     quality: dict[str, float] = field(default_factory=dict)
     """Figures of the chosen attempt: median reprojection error, held-out error, parallax, ... (names carry units)."""
+    piece_of: int | None = None
+    """Id of the object that this one is a part of; with status `PIECE` only."""
 
     ARRAYS = (
         "registered", "cam_from_obj", "points", "point_error_px", "point_rgb", "obs_point", "obs_frame", "obs_xy_px",
@@ -263,7 +283,7 @@ class ObjectModel:
         """Write object.json and object.npz (COLMAP's own files lie beside them in `sparse/`)."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "object.npz", **{name: getattr(self, name) for name in self.ARRAYS})
-        described = {name: getattr(self, name) for name in ("object_id", "status", "reason", "quality")}
+        described = {name: getattr(self, name) for name in ("object_id", "status", "reason", "quality", "piece_of")}
         write_json(folder / "object.json", described)
 
 
@@ -287,6 +307,11 @@ class Sfm:
     def scene_ids(self) -> list[int]:
         """Label ids of the objects that enter the scene, the background first."""
         return [model.object_id for model in self.objects if model.usable]
+
+    @property
+    def bodies(self) -> dict[int, int]:
+        """The object that each piece is a part of."""
+        return {model.object_id: model.piece_of for model in self.objects if model.piece_of is not None}
 
     @classmethod
     def load(cls, folder: Path) -> "Sfm":

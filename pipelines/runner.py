@@ -41,6 +41,11 @@ class Inputs:
         return artifacts.Labels.load(self.workspace.place("segment"))
 
     @cached_property
+    def bodies(self) -> artifacts.Labels:
+        """The label maps for stages after sfm, which joins pieces of one object."""
+        return self.labels.joined(self.sfm.bodies)
+
+    @cached_property
     def tracks(self) -> artifacts.Tracks:
         return artifacts.Tracks.load(self.workspace.place("tracks"))
 
@@ -126,7 +131,7 @@ def _sfm(inputs: Inputs, context: StageContext) -> object:
 def _train(inputs: Inputs, context: StageContext) -> object:
     from pipelines.train import train
 
-    return train(inputs.config.train, video=inputs.video, labels=inputs.labels, sfm=inputs.sfm, context=context)
+    return train(inputs.config.train, video=inputs.video, labels=inputs.bodies, sfm=inputs.sfm, context=context)
 
 
 def _sample(inputs: Inputs, context: StageContext) -> object:
@@ -147,7 +152,7 @@ def _export(inputs: Inputs, context: StageContext) -> object:
     return export(
         inputs.config.export,
         video=inputs.video,
-        labels=inputs.labels,
+        labels=inputs.bodies,
         sfm=inputs.sfm,
         scene=inputs.scene,
         samples=inputs.samples,
@@ -166,7 +171,7 @@ def _evaluate(inputs: Inputs, context: StageContext) -> object:
         scene=inputs.scene,
         samples=inputs.samples,
         sfm=inputs.sfm,
-        labels=inputs.labels,
+        labels=inputs.bodies,
         truth=inputs.truth,
         context=context,
     )

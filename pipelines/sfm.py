@@ -121,12 +121,13 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
             views = Views(video, labels, k, principal_px)
             axes = background_axes(models[BACKGROUND].cam_from_obj, models[BACKGROUND].registered) if models else None
             model = _object(config, k, focal.focal_px, tracks.of_object(k), views, axes, context)
-            model = _compared(model, models[BACKGROUND] if models else model)
+            models.append(_compared(model, models[BACKGROUND] if models else model))
+            advance(1)
+        models = _joined(config, models, focal.focal_px, video, labels, tracks, context)
+        for model in models:
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
-                context.progress.note(f"{labels.names[k]}: {outcome}{model.reason}")
-            models.append(model)
-            advance(1)
+                context.progress.note(f"{labels.names[model.object_id]}: {outcome}{model.reason}")
     intrinsics = np.array([[focal.focal_px, 0, principal_px[0]], [0, focal.focal_px, principal_px[1]], [0, 0, 1]])
     sfm = Sfm(intrinsics, video.width, video.height, tuple(models), focal.source)
     sfm.save(context.out)
@@ -160,6 +161,37 @@ def _object(
     turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
     key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks, turns]
     return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
+
+
+def _joined(
+    config: SfmConfig,
+    models: list[ObjectModel],
+    focal_px: float,
+    video: Video,
+    labels: Labels,
+    tracks: Tracks,
+    context: StageContext,
+) -> list[ObjectModel]:
+    """The models, in which what moves as a larger object does is a part of it. Such bodies are reconstructed from all parts."""
+    from pipelines.reconstruction.complete import Views
+    from pipelines.reconstruction.pieces import as_piece, bodies_of
+    from pipelines.reconstruction.smooth import background_axes
+
+    principal_px = np.array([video.width / 2, video.height / 2])
+    sizes = np.bincount(labels.maps.ravel(), minlength=labels.n_objects).tolist()
+    bodies = bodies_of(models, sizes, focal_px, principal_px)
+    whole_labels, whole_tracks, result = labels.joined(bodies), tracks.joined(bodies), list(models)
+    axes = background_axes(models[BACKGROUND].cam_from_obj, models[BACKGROUND].registered)
+    for body in sorted(set(bodies.values()) - {BACKGROUND}):
+        views = Views(video, whole_labels, body, principal_px)
+        model = _object(config, body, focal_px, whole_tracks.of_object(body), views, axes, context)
+        model = _compared(model, models[BACKGROUND])
+        # Where the parts together are harder to explain, the motion of the largest one stands for all.
+        if model.status is SfmStatus.OK or (models[body].status is not SfmStatus.OK and model.usable):
+            result[body] = model
+    for piece, body in bodies.items():
+        result[piece] = as_piece(models[piece], body, labels.names[body])
+    return result
 
 
 def _compared(model: ObjectModel, background: ObjectModel) -> ObjectModel:

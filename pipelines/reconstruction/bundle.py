@@ -16,11 +16,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pipelines.geometry import rigid
-from pipelines.reconstruction.motion_prior import MotionPrior
+from pipelines.reconstruction.motion_prior import Motion, MotionPrior
 
 MIN_DEPTH = 1e-3
 """Points nearer than this fraction of the median depth, or behind the camera, weigh nothing."""
 
+STIFFNESS = 1e3
+"""Of a fixed gauge, as a multiple of the stiffest unknown's."""
 GAUGE_FREEDOMS = 7
 """Nothing tells an object's own frame (6) and unit (1)."""
 
@@ -113,6 +115,7 @@ class _Problem:
         self.loss_px, self.free_focal, self.still, self.prior = loss_px, free_focal, still, prior
         self.n_pose, self.n_extra = 6 * len(self.frames), int(free_focal)
         poses = structure.cam_from_obj[self.frames]
+        self.centre = np.median(structure.points[self.point_ids], axis=0)
         self.start = (
             poses[:, :3, :3].copy(),
             poses[:, :3, 3].copy(),
@@ -132,7 +135,26 @@ class _Problem:
         residual, _, cam = self.residuals(state)
         rho, _ = cauchy(residual, self.loss_px)
         cost = float(np.where(self._in_front(cam), rho, self._behind()).sum())
-        return cost + (self.prior.cost(self.frames, state[0], state[1]) if self.prior else 0.0)
+        return cost + (self.prior.cost(self._motion(state)) if self.prior else 0.0)
+
+    def _motion(self, state: tuple) -> Motion:
+        return Motion(self.frames, state[0], state[1], self.centre)
+
+    def gauge(self, state: tuple) -> Float[np.ndarray, "A 7"]:
+        """Steps of the poses that a gauge is fixed by leaving out: those of the frame that sees most, and growth as a whole.
+
+        With a prior the gauge matters: the point whose path is smooth must stay where it is on the object. Seen from the camera
+        of that frame, everything grows by steps along tau_t + R_t c, where c is this camera's centre.
+        """
+        rotation, tau, _, _ = state
+        best = int(np.bincount(self.frame).argmax())
+        c = -rotation[best].T @ tau[best]
+        fixed = np.zeros((self.n_pose + self.n_extra, 7))
+        fixed[6 * best + np.arange(6), np.arange(6)] = 1
+        growth = np.zeros((len(rotation), 6))
+        growth[:, 3:] = tau + rotation @ c
+        fixed[: self.n_pose, 6] = growth.ravel() / max(float(np.linalg.norm(growth)), 1e-12)
+        return fixed
 
     def _in_front(self, cam: np.ndarray) -> np.ndarray:
         return cam[:, 2] > MIN_DEPTH * max(float(np.median(cam[:, 2])), 1e-6)
@@ -170,7 +192,7 @@ class _Problem:
         V = np.add.reduceat((np.swapaxes(by_point, 1, 2) @ by_point)[self.by_point], self.point_starts)
         g_point = np.add.reduceat(np.einsum("nij,ni->nj", by_point, residual)[self.by_point], self.point_starts)
         if self.prior:
-            matrix, gradient = self.prior.linearise(self.frames, rotation, state[1])
+            matrix, gradient = self.prior.linearise(self._motion(state))
             U[: self.n_pose, : self.n_pose] += matrix
             g[: self.n_pose] += gradient
         if self.free_focal:
@@ -228,6 +250,9 @@ def adjust(
     state, cost, damping = problem.start, problem.cost(problem.start), 1e-4
     for _ in range(max_iterations):
         U, W, V, g, g_point = problem.linearise(state)
+        if prior is not None:
+            fixed = problem.gauge(state)
+            U = U + STIFFNESS * float(np.diag(U).max()) * fixed @ fixed.T
         decreased = False
         for _ in range(8):
             S, V_inverse, WV = _eliminate(_damp(U, damping), W, _damp(V, damping))

@@ -53,6 +53,8 @@ def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptio
             return float("inf")
         structure, placed = place_points(sightings, grown.structure, frames, 3 * options.max_error_px)
         placed &= part
+        if placed.sum() < 6:
+            return float("inf")
         observed = sightings.observations(frames, placed)
         result = adjust(structure, observed, loss_px=options.loss_px, max_iterations=30)
         rotations.append((frames, result.structure.cam_from_obj[:, :3, :3]))

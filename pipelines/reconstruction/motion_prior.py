@@ -6,7 +6,7 @@ accelerations cost: turning and moving at a constant rate is free.
 Symbols
     C_t             cam_from_background rotation of frame t: in the background's axes a shaking hand is no jerk of the object
     Q_t = C_t^T R_t rotation of the object in the background's axes; its rate is log(Q_{t+1} Q_t^T) / dt
-    c_t             centre of the object's points, C_t^T (R_t x + tau_t), over its median depth: free of the object's unit
+    x, c_t          median of the object's points, and C_t^T (R_t x + tau_t) over its median depth: free of the object's unit
     turn, shift     accelerations: differences of consecutive rates of Q and of c over dt, per frame squared
 The derivative of log(exp(a) S exp(-b)) by a is the inverse left Jacobian of SO(3) at log(S), that by b is minus its transpose.
 Source: Sola, Deray & Atchuthan, "A micro Lie theory for state estimation in robotics" (2018), appendix B.
@@ -24,13 +24,22 @@ ROBUST_WIDTH = 3.0
 
 
 @dataclass(frozen=True)
+class Motion:
+    """Poses of some frames, and the point whose path is meant."""
+
+    frames: Int[np.ndarray, " F"]
+    rotation: Float[np.ndarray, "F 3 3"]
+    tau: Float[np.ndarray, "F 3"]
+    centre: Float[np.ndarray, "3"]
+    """x, in the object's frame."""
+
+
+@dataclass(frozen=True)
 class MotionPrior:
     """Cost of accelerations, in the unit of the reprojection cost (px²)."""
 
     world_from_cam: Float[np.ndarray, "T 3 3"]
     """C_t^T of all frames of the clip; identities where the camera isn't known."""
-    centre: Float[np.ndarray, "3"]
-    """x, in the object's frame."""
     turn_deviation: float
     """Of the turn's accelerations, radians per frame squared, each axis."""
     shift_deviation: float
@@ -38,39 +47,35 @@ class MotionPrior:
     weight: float
     """Variance (px²) of one independent reprojection error: what an acceleration of one deviation weighs as much as."""
 
-    def accelerations(
-        self, frames: Int[np.ndarray, " F"], rotation: Float[np.ndarray, "F 3 3"], tau: Float[np.ndarray, "F 3"]
-    ) -> Float[np.ndarray, "n 2 3"]:
+    def accelerations(self, motion: Motion) -> Float[np.ndarray, "n 2 3"]:
         """Turn and shift accelerations over their deviations, of every three consecutive frames near each other."""
-        rows, share, mean_dt = _triples(frames)
+        rows, share, mean_dt = _triples(motion.frames)
         if not len(rows):
             return np.zeros((0, 2, 3))
-        to_world = self.world_from_cam[frames]
-        rate = _turns(to_world @ rotation) / np.diff(frames)[:, None]
+        to_world = self.world_from_cam[motion.frames]
+        rate = _turns(to_world @ motion.rotation) / np.diff(motion.frames)[:, None]
         turn = (rate[rows[:, 1]] - rate[rows[:, 0]]) / mean_dt[:, None]
-        cam = rotation @ self.centre + tau
+        cam = motion.rotation @ motion.centre + motion.tau
         place = np.einsum("tij,tj->ti", to_world, cam) / _depth(cam)
         shift = np.einsum("nk,nki->ni", share, place[rows])
         return np.stack([turn / self.turn_deviation, shift / self.shift_deviation], 1)
 
-    def jacobian(
-        self, frames: Int[np.ndarray, " F"], rotation: Float[np.ndarray, "F 3 3"], tau: Float[np.ndarray, "F 3"]
-    ) -> tuple[Float[np.ndarray, "n 6 18"], Int[np.ndarray, "n 18"]]:
+    def jacobian(self, motion: Motion) -> tuple[Float[np.ndarray, "n 6 18"], Int[np.ndarray, "n 18"]]:
         """Derivatives of the accelerations by the left perturbations (w, v) of their three poses, and whose they are.
 
         Columns count the unknowns of all frames, six each.
         """
-        rows, share, mean_dt = _triples(frames)
-        to_world = self.world_from_cam[frames]
-        q = rotation @ self.centre
-        depth = _depth(q + tau)
+        rows, share, mean_dt = _triples(motion.frames)
+        to_world = self.world_from_cam[motion.frames]
+        q = motion.rotation @ motion.centre
+        depth = _depth(q + motion.tau)
         jacobian = np.zeros((len(rows), 2, 3, 3, 6))
         # Shift: the camera point of the centre moves by w x q + v.
         moved = np.concatenate([-to_world @ _cross(q), to_world], -1) / (depth * self.shift_deviation)
         jacobian[:, 1] = np.moveaxis(share[:, :, None, None] * moved[rows], 1, 2)
         # Turn: the rate before the middle frame counts negative, the one after it positive.
-        ahead = _inverse_left_jacobian(_turns(to_world @ rotation)) if len(rows) else np.zeros((0, 3, 3))
-        ahead = ahead / np.diff(frames)[:, None, None] / self.turn_deviation
+        ahead = _inverse_left_jacobian(_turns(to_world @ motion.rotation)) if len(rows) else np.zeros((0, 3, 3))
+        ahead = ahead / np.diff(motion.frames)[:, None, None] / self.turn_deviation
         for place, sign in ((0, -1.0), (1, 1.0)):
             of_rate = sign * ahead[rows[:, place]] / mean_dt[:, None, None]
             jacobian[:, 0, :, place, :3] -= np.swapaxes(of_rate, 1, 2) @ to_world[rows[:, place]]
@@ -78,20 +83,18 @@ class MotionPrior:
         column = 6 * rows[:, :, None] + np.arange(6)
         return jacobian.reshape(len(rows), 6, 18), column.reshape(len(rows), 18)
 
-    def cost(self, frames: Int[np.ndarray, " F"], rotation: Float[np.ndarray, "F 3 3"], tau: Float[np.ndarray, "F 3"]) -> float:
+    def cost(self, motion: Motion) -> float:
         """Cauchy cost of all accelerations (px²)."""
-        squared = np.sum(self.accelerations(frames, rotation, tau) ** 2, -1)
+        squared = np.sum(self.accelerations(motion) ** 2, -1)
         return float(0.5 * self.weight * ROBUST_WIDTH**2 * np.log1p(squared / ROBUST_WIDTH**2).sum())
 
-    def linearise(
-        self, frames: Int[np.ndarray, " F"], rotation: Float[np.ndarray, "F 3 3"], tau: Float[np.ndarray, "F 3"]
-    ) -> tuple[Float[np.ndarray, "A A"], Float[np.ndarray, " A"]]:
+    def linearise(self, motion: Motion) -> tuple[Float[np.ndarray, "A A"], Float[np.ndarray, " A"]]:
         """Gauss-Newton matrix and gradient by the left perturbations (w, v) of the poses."""
-        relative = self.accelerations(frames, rotation, tau)
+        relative = self.accelerations(motion)
         root = np.repeat(np.sqrt(self.weight * robust_weight(relative)), 3, axis=1)
-        jacobian, column = self.jacobian(frames, rotation, tau)
+        jacobian, column = self.jacobian(motion)
         jacobian = jacobian * root[..., None]
-        size = 6 * len(frames)
+        size = 6 * len(motion.frames)
         matrix, gradient = np.zeros((size, size)), np.zeros(size)
         np.add.at(matrix, (column[:, :, None], column[:, None, :]), np.swapaxes(jacobian, 1, 2) @ jacobian)
         np.add.at(gradient, column, np.einsum("nij,ni->nj", jacobian, relative.reshape(-1, 6) * root))

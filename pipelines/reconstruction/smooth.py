@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust
 from pipelines.reconstruction.grow import Effort, Grown, GrowOptions
-from pipelines.reconstruction.motion_prior import MotionPrior, robust_weight
+from pipelines.reconstruction.motion_prior import Motion, MotionPrior, robust_weight
 from pipelines.reconstruction.sightings import Sightings
 
 CORRELATED_SIGHTINGS = 60.0
@@ -60,10 +60,8 @@ def smoothed(
 
     world_from_cam: see `background_axes`.
     """
-    frames = grown.adjusted.normal.frames
-    centre = np.median(grown.structure.points[grown.placed], axis=0)
-    unit = MotionPrior(world_from_cam, centre, 1.0, 1.0, max(CORRELATED_SIGHTINGS * noise_px(grown.adjusted) ** 2, 1e-12))
-    first = unit.accelerations(frames, *_poses(grown.adjusted))
+    unit = MotionPrior(world_from_cam, 1.0, 1.0, max(CORRELATED_SIGHTINGS * noise_px(grown.adjusted) ** 2, 1e-12))
+    first = unit.accelerations(_motion(grown.adjusted, grown.placed))
     if len(first) < MIN_ACCELERATIONS:
         return grown, None
     deviations = np.median(np.linalg.norm(first, axis=-1), axis=0) / MEDIAN_LENGTH
@@ -71,7 +69,7 @@ def smoothed(
     observed = sightings.observations(grown.registered, grown.placed)
     adjusted = grown.adjusted
     for n in range(ROUNDS):
-        prior = _learned(adjusted, prior) if n else prior
+        prior = _learned(adjusted, grown.placed, prior) if n else prior
         took = effort if n == ROUNDS - 1 else BETWEEN
         adjusted = adjust(
             adjusted.structure,
@@ -84,9 +82,10 @@ def smoothed(
     return replace(grown, structure=adjusted.structure, adjusted=adjusted), prior
 
 
-def _poses(adjusted: Adjusted) -> tuple[np.ndarray, np.ndarray]:
-    poses = adjusted.structure.cam_from_obj[adjusted.normal.frames]
-    return poses[:, :3, :3], poses[:, :3, 3]
+def _motion(adjusted: Adjusted, placed: Bool[np.ndarray, " P"]) -> Motion:
+    frames = adjusted.normal.frames
+    poses = adjusted.structure.cam_from_obj[frames]
+    return Motion(frames, poses[:, :3, :3], poses[:, :3, 3], np.median(adjusted.structure.points[placed], axis=0))
 
 
 def _with_deviations(prior: MotionPrior, deviations: np.ndarray) -> MotionPrior:
@@ -94,11 +93,11 @@ def _with_deviations(prior: MotionPrior, deviations: np.ndarray) -> MotionPrior:
     return replace(prior, turn_deviation=max(turn, MIN_TURN), shift_deviation=max(shift, MIN_SHIFT))
 
 
-def _learned(adjusted: Adjusted, prior: MotionPrior) -> MotionPrior:
+def _learned(adjusted: Adjusted, placed: Bool[np.ndarray, " P"], prior: MotionPrior) -> MotionPrior:
     """The prior with the deviations of the accelerations that it led to."""
-    frames = adjusted.normal.frames
-    relative = prior.accelerations(frames, *_poses(adjusted))
-    jacobian, column = prior.jacobian(frames, *_poses(adjusted))
+    motion = _motion(adjusted, placed)
+    relative = prior.accelerations(motion)
+    jacobian, column = prior.jacobian(motion)
     values, vectors = np.linalg.eigh(adjusted.normal.matrix)
     values, vectors = values[GAUGE_FREEDOMS:], vectors[:, GAUGE_FREEDOMS:]
     spread = vectors * np.sqrt(prior.weight / np.maximum(values, 1e-12 * values[-1]))

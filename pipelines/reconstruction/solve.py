@@ -113,7 +113,9 @@ def _finished(
     if world_from_cam is not None:
         final, prior = smoothed(many, final, world_from_cam, options, FINAL)
     bridged = bridge(many, final, views, options, FINAL, prior)
+    n_bridged = 0
     if bridged is not None:
+        n_bridged = int((bridged[1].registered & ~final.registered).sum())
         many, final = bridged
         if world_from_cam is not None:
             final, _ = smoothed(many, final, world_from_cam, options, FINAL)
@@ -126,6 +128,7 @@ def _finished(
         "attempts_agreeing": float(choice.n_agreeing),
         "placed_share": float(final.placed.sum() / max(many.n_tracks, 1)),
         "registered_frames": float(final.registered.sum()),
+        "bridged_frames": float(n_bridged),
     }
     status, reason = _verdict(config, sightings, final, quality)
     structure = in_own_unit(final.structure, final.registered, final.placed)
@@ -188,4 +191,9 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
     evidence = quality["rival_evidence"]
     if evidence < config.min_rival_evidence:
         return SfmStatus.DOUBTFUL, f"another motion explains its tracks almost as well (log-likelihood lower by {evidence:.1f})"
+    if quality["bridged_frames"]:
+        return (
+            SfmStatus.DOUBTFUL,
+            f"little but its smooth motion ties {quality['bridged_frames']:.0f} of its frames to the others",
+        )
     return SfmStatus.OK, ""

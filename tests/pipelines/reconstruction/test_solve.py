@@ -20,6 +20,7 @@ GOOD = {
     "attempts": 4.0,
     "attempts_agreeing": 2.0,
     "placed_share": 0.99,
+    "bridged_frames": 0.0,
 }
 
 
@@ -33,6 +34,7 @@ GOOD = {
         ({"placed_share": 0.5}, SfmStatus.DOUBTFUL, "explains only 50 %"),
         ({"rival_evidence": 3.0}, SfmStatus.DOUBTFUL, "another motion explains its tracks almost as well"),
         ({"rival_evidence": 0.0}, SfmStatus.DOUBTFUL, "lower by 0.0"),
+        ({"bridged_frames": 7.0}, SfmStatus.DOUBTFUL, "ties 7 of its frames"),
     ],
 )
 def test_every_figure_can_cast_doubt(changed, status, said):
