@@ -17,6 +17,7 @@ from pipelines.store import Ingredients, Verdict, Workspace
 if TYPE_CHECKING:
     from pipelines.evaluation.ground_truth import GroundTruth
     from pipelines.scene.scene import Scene
+    from pipelines.sfm import SfmConfig
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def _tracks(inputs: Inputs, context: StageContext) -> object:
 def _sfm(inputs: Inputs, context: StageContext) -> object:
     from pipelines.sfm import reconstruct
 
-    return reconstruct(inputs.config.sfm, video=inputs.video, labels=inputs.labels, tracks=inputs.tracks, context=context)
+    return reconstruct(
+        _sfm_options(inputs.config), video=inputs.video, labels=inputs.labels, tracks=inputs.tracks, context=context
+    )
 
 
 def _train(inputs: Inputs, context: StageContext) -> object:
@@ -177,6 +180,14 @@ def _evaluate(inputs: Inputs, context: StageContext) -> object:
     )
 
 
+def _sfm_options(config: Config) -> "SfmConfig":
+    """Objects that a person gave, by masks or by clicks, stay as they were given."""
+    if config.sfm.join_pieces is not None:
+        return config.sfm
+    given = config.segment.method == "masks" or config.segment.prompts is not None
+    return config.sfm.model_copy(update={"join_pieces": not given})
+
+
 def _segment_needs(config: Config) -> tuple[str, ...]:
     imported = config.segment.method == "masks" and config.segment.prompts is None
     return ("frames",) if imported else ("frames", "flow")
@@ -207,7 +218,7 @@ STAGES: dict[str, Stage] = {
             version=5,
         ),
         Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
-        Stage("sfm", _sfm, lambda c: c.sfm, lambda c: ("frames", "segment", "tracks"), version=7),
+        Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=7),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=4),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",), version=2),
         Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), _path_file, variant=_render_variant),

@@ -62,6 +62,8 @@ class SfmConfig(StageConfig):
     """Objects for which another motion has a log-likelihood less than this much below the best are reported as doubtful."""
     min_parallax_ratio: float = Field(3.0, gt=1)
     """The background has parallax when a camera that only turns costs this many times more."""
+    join_pieces: bool | None = None
+    """Whether an object that moves as a larger one does becomes a part of it; by default where masks were found, not given."""
     seed: int = 0
 
     @model_validator(mode="after")
@@ -123,7 +125,8 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
             model = _object(config, k, focal.focal_px, tracks.of_object(k), views, axes, context)
             models.append(_compared(model, models[BACKGROUND] if models else model))
             advance(1)
-        models = _joined(config, models, focal.focal_px, video, labels, tracks, context)
+        if config.join_pieces is not False:
+            models = _joined(config, models, focal.focal_px, video, labels, tracks, context)
         for model in models:
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""

@@ -63,7 +63,9 @@ def objects_section(found: Findings) -> Html:
     rows = []
     for model, name in zip(sfm.objects, labels.names, strict=True):
         picture = jpeg_uri(object_picture(video, labels, model.object_id, 120))
-        kind = {SfmStatus.OK: "ok", SfmStatus.ASSUMED_DEPTH: "doubt", SfmStatus.DOUBTFUL: "doubt"}.get(model.status, "failed")
+        kind = {SfmStatus.OK: "ok", SfmStatus.ASSUMED_DEPTH: "doubt", SfmStatus.DOUBTFUL: "doubt", SfmStatus.PIECE: "ok"}.get(
+            model.status, "failed"
+        )
         outcome = [tag("span", str(model.status), class_=kind)]
         if model.reason:
             outcome.append(tag("div", model.reason, class_="quiet"))

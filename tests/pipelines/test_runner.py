@@ -130,3 +130,13 @@ def test_the_observer_hears_what_happens(make, ran):
     make().ensure(["frames"])
     make().ensure(["flow"], observer=Observer())
     assert heard == [("reused", "frames"), ("started", "flow", "not made yet"), ("finished", "flow")]
+
+
+def test_only_objects_that_were_found_are_joined():
+    def joins(settings: dict) -> bool | None:
+        return runner._sfm_options(build(Preset.FAST, settings)).join_pieces
+
+    assert joins({}) is True
+    assert joins({"segment": {"method": "masks", "masks": "somewhere"}}) is False
+    assert joins({"segment": {"prompts": "clicks.json"}}) is False
+    assert joins({"segment": {"method": "masks", "masks": "somewhere"}, "sfm": {"join_pieces": True}}) is True

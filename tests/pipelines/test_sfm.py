@@ -228,3 +228,26 @@ def test_tracks_that_fit_one_rigid_motion_much_worse_than_the_background_are_dou
     judged = _compared(mover, background)
     assert judged.status is status
     assert bool(judged.reason) is (status is not SfmStatus.OK)
+
+
+def in_pieces(case: Case) -> Case:
+    """The same mover, of which a third of the tracks were taken for another object."""
+    ids = case.tracks.object_id.copy()
+    ids[np.flatnonzero(ids == 1)[::3]] = 2
+    return replace(case, cam_from_obj=[*case.cam_from_obj, case.cam_from_obj[1]], tracks=replace(case.tracks, object_id=ids))
+
+
+def test_pieces_that_move_as_one_are_one_object(tmp_path):
+    case = in_pieces(make_case(tmp_path, mover_tracks=120))
+    sfm = case.run()
+    assert [model.status for model in sfm.objects] == [SfmStatus.OK, SfmStatus.OK, SfmStatus.PIECE]
+    assert sfm.bodies == {2: 1}
+    # Both parts' tracks are in it.
+    assert len(sfm.objects[1].points) > 100
+    assert pose_error(sfm.objects[1].cam_from_obj, case.cam_from_obj[1]).rotation_deg < 0.5
+
+
+def test_objects_that_were_given_stay_apart(tmp_path):
+    sfm = in_pieces(make_case(tmp_path, mover_tracks=120)).run(config=SfmConfig(focal_px=FOCAL_PX, join_pieces=False))
+    assert sfm.bodies == {}
+    assert sfm.scene_ids == [0, 1, 2]
