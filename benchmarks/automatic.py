@@ -134,7 +134,7 @@ def run(spec: SceneSpec, work: Path) -> tuple[GroundTruth, Run]:
         tracks = build_tracks(TracksConfig(), video=video, flow=flow, labels=labels, context=context)
     with stage("sfm") as context:
         sfm = reconstruct(SfmConfig(), video=video, labels=labels, tracks=tracks, context=context)
-    return truth, Run(labels, sfm, doubts, listener.notes, clock)
+    return truth, Run(labels.joined(sfm.bodies), sfm, doubts, listener.notes, clock)
 
 
 def overlaps(labels: Labels, truth: GroundTruth) -> np.ndarray:
@@ -183,8 +183,8 @@ def judge(truth: GroundTruth, result: Run) -> list[str]:
 
 
 def spare(matched: dict[int, int], result: Run) -> list[int]:
-    """Objects that were matched with no mover."""
-    return [j for j in range(1, result.labels.n_objects) if j not in matched.values()]
+    """Objects that were matched with no mover; pieces were joined with others."""
+    return [j for j in range(1, result.labels.n_objects) if j not in matched.values() and j not in result.sfm.bodies]
 
 
 def main() -> None:
@@ -201,7 +201,7 @@ def main() -> None:
             work.mkdir(parents=True, exist_ok=True)
             truth, result = run(spec, work)
         iou = overlaps(result.labels, truth)[1:, 1:].max(0, initial=0)
-        print(f"seed {seed}, {spec.variant}: {result.labels.n_objects - 1} objects for {spec.movers} movers")
+        print(f"seed {seed}, {spec.variant}: {len(result.sfm.scene_ids) - 1} objects for {spec.movers} movers")
         print(
             "".join(
                 f"{t:>{w}}"
