@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
-from pipelines.reconstruction.bundle import cauchy
+from pipelines.reconstruction.bundle import cauchy, reproject
 from pipelines.reconstruction.grow import Grown, GrowOptions, grow, start
 from pipelines.reconstruction.sightings import Sightings
 from pipelines.reconstruction.window import Window, candidate_windows, factorise
@@ -28,6 +28,8 @@ EXPLAINED = 0.85
 CLOSE_RATIO = 1.3
 MAX_FINALISTS = 4
 """Motions that cost up to this many times the best, so many at most, are finalists."""
+MIN_COMMON_FRAMES = 3
+"""Motions with fewer frames in common can't be compared."""
 REFUTED_RATIO = 2.5
 """A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""
 
@@ -44,7 +46,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best attempt, and those that disagree with it and with each other at a similar cost."""
+    """The best attempt, those that disagree with it and with each other at a similar cost, and one of other frames."""
 
     finalists: tuple[Attempt, ...]
     """The cheapest first."""
@@ -58,7 +60,8 @@ class Choice:
 
 def total_cost(grown: Grown, sightings: Sightings, options: GrowOptions) -> float:
     """Mean cost of all sightings, those without a pose or a point counted as errors of `max_error_px`."""
-    rho, _ = cauchy(grown.adjusted.residual_px, options.loss_px)
+    residual_px, _ = reproject(grown.structure, sightings.observations(grown.registered, grown.placed))
+    rho, _ = cauchy(residual_px, options.loss_px)
     missing = int(sightings.seen.sum()) - len(rho)
     worst, _ = cauchy(np.array([[options.max_error_px, 0.0]]), options.loss_px)
     return float((np.minimum(rho, worst).sum() + missing * worst[0]) / max(int(sightings.seen.sum()), 1) / options.loss_px**2)
@@ -67,7 +70,7 @@ def total_cost(grown: Grown, sightings: Sightings, options: GrowOptions) -> floa
 def rotation_difference_deg(a: Grown, b: Grown) -> float:
     """Median rotation angle between two motions after aligning their object frames; infinite without common frames."""
     common = a.registered & b.registered
-    if common.sum() < 3:
+    if common.sum() < MIN_COMMON_FRAMES:
         return float("inf")
     r_a, r_b = a.structure.cam_from_obj[common, :3, :3], b.structure.cam_from_obj[common, :3, :3]
     turned: Float[np.ndarray, "F 3 3"] = r_a @ align_rotations(r_a, r_b)
@@ -95,7 +98,10 @@ def attempt_window(sightings: Sightings, window: Window, focal_px: float, option
 
 
 def choose(attempts: list[Attempt]) -> Choice | None:
-    """The finalists among the attempts; None without any."""
+    """The finalists among the attempts; None without any.
+
+    Where an object is hidden for a while, attempts reach one side of the gap only: the best of the other is a finalist, too.
+    """
     if not attempts:
         return None
     ordered = sorted(attempts, key=lambda attempt: attempt.cost)
@@ -104,6 +110,9 @@ def choose(attempts: list[Attempt]) -> Choice | None:
         close = attempt.cost <= CLOSE_RATIO * ordered[0].cost and len(finalists) < MAX_FINALISTS
         if close and all(rotation_difference_deg(known.grown, attempt.grown) > OTHER_MOTION_DEG for known in finalists):
             finalists.append(attempt)
+    beyond = [a for a in ordered if (a.grown.registered & ordered[0].grown.registered).sum() < MIN_COMMON_FRAMES]
+    if beyond and not any(finalist is beyond[0] for finalist in finalists):
+        finalists.append(beyond[0])
     agreeing = [rotation_difference_deg(ordered[0].grown, other.grown) <= SAME_MOTION_DEG for other in attempts]
     return Choice(tuple(finalists), len(attempts), sum(agreeing))
 

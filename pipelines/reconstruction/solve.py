@@ -1,5 +1,6 @@
 """One object from tracks to its model: attempts, choice, final adjustment, verdict."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +20,10 @@ from pipelines.reconstruction.attempts import (
 from pipelines.reconstruction.bridge import bridge
 from pipelines.reconstruction.bundle import cauchy
 from pipelines.reconstruction.complete import Views, complete
-from pipelines.reconstruction.grow import FINAL, SETTLE, Grown, GrowOptions, finish, place_points
+from pipelines.reconstruction.grow import FINAL, SETTLE, Effort, Grown, GrowOptions, finish, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
+from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.rotation import rotate_only
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
 from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, noise_px, smoothed
@@ -102,33 +104,24 @@ def _finished(
     """The finalists on more tracks, missing frames found, motion smoothed, all tracks triangulated, and a verdict."""
     options = grow_options(config)
     many = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
-    settled = [grown for attempt in choice.finalists if (grown := _settled(many, attempt, world_from_cam, options)) is not None]
-    if not settled:
+    candidates = [
+        c for attempt in choice.finalists if (c := _candidate(many, attempt, views, world_from_cam, options)) is not None
+    ]
+    if not candidates:
         reason = f"the best attempt fits {config.attempt_tracks} of its tracks but not {many.n_tracks}"
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
-    final, evidence = compared(settled, many, options)
-    many, final = complete(many, final, views, options)
-    final = finish(many, final.structure, final.registered, options, FINAL) or final
-    prior = None
-    if world_from_cam is not None:
-        final, prior = smoothed(many, final, world_from_cam, options, FINAL)
-    bridged = bridge(many, final, views, options, FINAL, prior)
-    n_bridged = 0
-    if bridged is not None:
-        n_bridged = int((bridged[1].registered & ~final.registered).sum())
-        many, final = bridged
-        if world_from_cam is not None:
-            final, _ = smoothed(many, final, world_from_cam, options, FINAL)
+    best, evidence = compared([candidate.grown for candidate in candidates], many, options)
+    final = candidates[best].grown
     quality = {
         "median_error_px": float(np.median(np.linalg.norm(final.adjusted.residual_px, axis=-1))),
         "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
-        "halves_difference_deg": min(halves_difference_deg(many, final, options), 180.0),
+        "halves_difference_deg": min(halves_difference_deg(candidates[best].sightings, final, options), 180.0),
         "rival_evidence": min(evidence, 1e6),
         "attempts": float(choice.n_attempts),
         "attempts_agreeing": float(choice.n_agreeing),
         "placed_share": float(final.placed.sum() / max(many.n_tracks, 1)),
         "registered_frames": float(final.registered.sum()),
-        "bridged_frames": float(n_bridged),
+        "bridged_frames": float(candidates[best].n_bridged),
     }
     status, reason = _verdict(config, sightings, final, quality)
     structure = in_own_unit(final.structure, final.registered, final.placed)
@@ -138,29 +131,54 @@ def _finished(
     )
 
 
-def _settled(many: Sightings, attempt: Attempt, world_from_cam: np.ndarray | None, options: GrowOptions) -> Grown | None:
-    """A finalist adjusted to more tracks, smoothly if it is a mover."""
+@dataclass(frozen=True)
+class Candidate:
+    """A finalist taken as far as it goes."""
+
+    grown: Grown
+    sightings: Sightings
+    """Those of the tracks, and those that were found by looking for patches."""
+    n_bridged: int
+    """Frames that only a smooth motion ties to the others."""
+
+
+def _candidate(
+    many: Sightings, attempt: Attempt, views: Views, world_from_cam: np.ndarray | None, options: GrowOptions
+) -> Candidate | None:
+    """An attempt on more tracks, its missing frames found, and its motion smoothed if it is a mover's."""
+
+    def smooth(sightings: Sightings, grown: Grown, effort: Effort) -> tuple[Grown, MotionPrior | None]:
+        return (grown, None) if world_from_cam is None else smoothed(sightings, grown, world_from_cam, options, effort)
+
     grown = finish(many, attempt.grown.structure, attempt.grown.registered, options, SETTLE)
-    if grown is None or world_from_cam is None:
-        return grown
-    return smoothed(many, grown, world_from_cam, options, SETTLE)[0]
+    if grown is None:
+        return None
+    grown, _ = smooth(many, grown, SETTLE)
+    found, grown = complete(many, grown, views, options)
+    grown = finish(found, grown.structure, grown.registered, options, FINAL) or grown
+    grown, prior = smooth(found, grown, FINAL)
+    bridged = bridge(found, grown, views, options, FINAL, prior)
+    if bridged is None:
+        return Candidate(grown, found, 0)
+    tied, longer = bridged
+    return Candidate(smooth(tied, longer, FINAL)[0], tied, int((longer.registered & ~grown.registered).sum()))
 
 
-def compared(settled: list[Grown], many: Sightings, options: GrowOptions) -> tuple[Grown, float]:
-    """The finalist of the highest likelihood, and by how much its log-likelihood is above that of the next other motion.
+def compared(candidates: list[Grown], many: Sightings, options: GrowOptions) -> tuple[int, float]:
+    """Which candidate has the highest likelihood, and by how much the logarithm is above that of the next other motion.
 
     The likelihood is that of Cauchy errors as wide as the best one's noise, of correlated sightings. Infinite without rivals.
     """
-    costs = [total_cost(grown, many, options) for grown in settled]
+    costs = [total_cost(grown, many, options) for grown in candidates]
     best = int(np.argmin(costs))
-    variance = max(CORRELATED_SIGHTINGS * noise_px(settled[best].adjusted) ** 2, 1e-12)
+    variance = max(CORRELATED_SIGHTINGS * noise_px(candidates[best].adjusted) ** 2, 1e-12)
     unit = int(many.seen.sum()) * options.loss_px**2 / variance
     rivals = [
         unit * (cost - costs[best])
-        for cost, grown in zip(costs, settled, strict=True)
-        if rotation_difference_deg(settled[best], grown) > OTHER_MOTION_DEG
+        for cost, grown in zip(costs, candidates, strict=True)
+        if rotation_difference_deg(candidates[best], grown) > OTHER_MOTION_DEG
     ]
-    return settled[best], min(rivals, default=float("inf"))
+    return best, min(rivals, default=float("inf"))
 
 
 HARMLESS = 3.0

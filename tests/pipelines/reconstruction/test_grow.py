@@ -96,3 +96,13 @@ def test_finalists_are_other_motions_at_a_similar_cost(toy):
     assert [attempt.origin for attempt in choice.finalists] == ["cheap", "near"]
     alone = choose([cheap, Attempt(turned, 2.0, "dear")])
     assert alone is not None and len(alone.finalists) == 1
+
+
+def test_the_best_attempt_beyond_a_gap_is_a_finalist(toy):
+    grown = grow(toy.sightings, toy.truth, np.ones(14, bool), OPTIONS)
+    assert grown is not None
+    early = replace(grown, registered=np.arange(14) < 7)
+    late = replace(grown, registered=np.arange(14) >= 6)
+    choice = choose([Attempt(early, 1.0, "early"), Attempt(late, 9.0, "late, dear"), Attempt(late, 5.0, "late")])
+    assert choice is not None
+    assert [attempt.origin for attempt in choice.finalists] == ["early", "late"]
