@@ -20,7 +20,7 @@ from pipelines.reconstruction.attempts import (
 from pipelines.reconstruction.bridge import bridge
 from pipelines.reconstruction.bundle import cauchy
 from pipelines.reconstruction.complete import Views, complete
-from pipelines.reconstruction.grow import FINAL, SETTLE, Effort, Grown, GrowOptions, finish, place_points
+from pipelines.reconstruction.grow import FINAL, SETTLE, Effort, Grown, GrowOptions, finish, grow, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
 from pipelines.reconstruction.motion_prior import MotionPrior
@@ -161,6 +161,8 @@ def _candidate(
     if bridged is None:
         return Candidate(grown, found, 0)
     tied, longer = bridged
+    # Frames beside the gap show too few points of one side alone.
+    longer = grow(tied, longer.structure, longer.registered, options) or longer
     return Candidate(smooth(tied, longer, FINAL)[0], tied, int((longer.registered & ~grown.registered).sum()))
 
 
