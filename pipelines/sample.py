@@ -18,8 +18,8 @@ class SampleConfig(StageConfig):
 
     n: int = Field(default=1000, ge=1)
     seed: int = Field(default=0, ge=0)
-    measure: Measure = Measure.LOG
-    """Uniform in log scale, or in scale as in the paper."""
+    measure: Measure = Measure.LINEAR
+    """Uniform in scale, so that an object is as likely at any depth, as in the paper; or in log scale."""
     even: bool = True
     """Spread samples evenly over the valid set (each of them is still uniform); off: they are independent."""
     min_score: float = Field(default=0.5, ge=0, le=1)

@@ -61,7 +61,7 @@ def compare(
     tables["candidates"] = compared.candidates
     if config.truths:
         tables["multi_truth"] = _noted(notes, compared.multi_truth)
-    tables["valid_set"] = _noted(notes, lambda: valid_set_scores(config, scene, alignment, truth))
+    tables["valid_set"] = _noted(notes, lambda: valid_set_scores(config, scene, samples, alignment, truth))
     if config.meshes and video is not None:
         tables["meshes"] = _noted(notes, lambda: mesh_scores(config, scene, labels, video, alignment, truth, context))
     return _without_nan(tables | {"notes": [{"note": note} for note in notes]}), compared.best_views
@@ -263,9 +263,12 @@ def _perceptual(notes: list[str]) -> Perceptual | None:
 
 
 def valid_set_scores(
-    config: EvaluateConfig, scene: EvaluatedScene, alignment: Alignment, truth: GroundTruth
+    config: EvaluateConfig, scene: EvaluatedScene, samples: Samples, alignment: Alignment, truth: GroundTruth
 ) -> list[dict[str, Any]]:
-    """Precision, recall and IoU of the zone, the network, and both, over the objects that have a true counterpart."""
+    """Precision, recall and IoU of the zone, the network, and both, over the objects that have a true counterpart.
+
+    The last row is about the samples themselves: their precision is the share that is truly valid.
+    """
     if len(alignment.columns) < 2:
         return []
     columns, labels = list(alignment.columns), list(alignment.true_labels)
@@ -300,6 +303,10 @@ def valid_set_scores(
             threshold=config.agreement,
         )
         rows.append({"set": name, **asdict(score), "objects": len(columns)})
+    relative = samples.log_scale[:, columns] - true_log_scale
+    agreement = valid_set.true_agreement(rays.depth_alone, rays.labels, np.exp(relative - relative[:, :1]))
+    valid = float(valid_set.is_valid(agreement, config.agreement).mean()) if len(relative) else float("nan")
+    rows.append({"set": "samples", "precision": valid, "objects": len(columns)})
     return rows
 
 

@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_samples(toy, context):
 
 
 def test_a_bound_and_an_assumption_by_hand(wall, context):
-    samples = sample(SampleConfig(n=300, maps=False), scene=wall, context=context)
+    samples = sample(SampleConfig(n=300, maps=False, measure=Measure.LOG), scene=wall, context=context)
     assert -1 <= samples.log_scale[:, 1].min() < -0.9
     account = json.loads((context.out / "sample.json").read_text())
     card = account["objects"][0]
@@ -131,8 +131,8 @@ def test_a_bound_and_an_assumption_by_hand(wall, context):
 
 
 def test_uniform_in_scale_or_in_log_scale(wall, context):
-    log = sample(SampleConfig(n=4000, maps=False), scene=wall, context=context)
-    linear = sample(SampleConfig(n=4000, maps=False, measure=Measure.LINEAR), scene=wall, context=context)
+    log = sample(SampleConfig(n=4000, maps=False, measure=Measure.LOG), scene=wall, context=context)
+    linear = sample(SampleConfig(n=4000, maps=False), scene=wall, context=context)
     assert np.median(log.log_scale[:, 1]) == pytest.approx(-0.5, abs=0.04)
     assert np.median(linear.scale[:, 1]) == pytest.approx((np.exp(-1) + 1) / 2, abs=0.03)
 
