@@ -9,7 +9,9 @@ matched one to one with the found objects by the overlap of their masks over the
     told      its object is marked as failed, or it has no object and the segmentation asks a person to check (anything at all)
     LOST      it has no object and nothing was said
 
-    python -m benchmarks.automatic [--seeds 0-11] [--keep FOLDER]
+With --true-masks the segmentation is left out: what remains are the errors of structure from motion.
+
+    python -m benchmarks.automatic [--seeds 0-11] [--true-masks] [--keep FOLDER]
 """
 
 import argparse
@@ -104,7 +106,7 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def run(spec: SceneSpec, work: Path) -> tuple[GroundTruth, Run]:
+def run(spec: SceneSpec, work: Path, true_masks: bool = False) -> tuple[GroundTruth, Run]:
     """The scene, and the chain with its defaults. Scene, frames and flow that are in the folder already are used again."""
     listener, clock = Listener(), {}
     items = ItemCache(Path(tempfile.mkdtemp(prefix="items-", dir=work)))
@@ -128,12 +130,17 @@ def run(spec: SceneSpec, work: Path) -> tuple[GroundTruth, Run]:
             flow = compute_flow(FlowConfig(), video=video, context=context)
     before = len(listener.notes)
     with stage("segment") as context:
-        labels = segment(SegmentConfig(), video=video, flow=flow, context=context)
+        if true_masks:
+            assert truth.segm_train is not None, "synthetic scenes have true masks"
+            labels = Labels(truth.segm_train, tuple(f"object {k}" for k in range(truth.n_objects)))
+        else:
+            labels = segment(SegmentConfig(), video=video, flow=flow, context=context)
     doubts = [note for note in listener.notes[before:] if ASKS_FOR_A_LOOK in note]
     with stage("tracks") as context:
         tracks = build_tracks(TracksConfig(), video=video, flow=flow, labels=labels, context=context)
     with stage("sfm") as context:
-        sfm = reconstruct(SfmConfig(), video=video, labels=labels, tracks=tracks, context=context)
+        config = SfmConfig(join_pieces=not true_masks)
+        sfm = reconstruct(config, video=video, labels=labels, tracks=tracks, context=context)
     return truth, Run(labels.joined(sfm.bodies), sfm, doubts, listener.notes, clock)
 
 
@@ -190,6 +197,7 @@ def spare(matched: dict[int, int], result: Run) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0-11", help="such as 0-3,7")
+    parser.add_argument("--true-masks", action="store_true", help="judge structure from motion by itself")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep everything there; scenes and flow are used again")
     options = parser.parse_args()
     totals: Counter[str] = Counter()
@@ -199,7 +207,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             work = (options.keep or Path(scratch)) / f"seed_{seed:02d}"
             work.mkdir(parents=True, exist_ok=True)
-            truth, result = run(spec, work)
+            truth, result = run(spec, work, options.true_masks)
         iou = overlaps(result.labels, truth)[1:, 1:].max(0, initial=0)
         print(f"seed {seed}, {spec.variant}: {len(result.sfm.scene_ids) - 1} objects for {spec.movers} movers")
         print(
