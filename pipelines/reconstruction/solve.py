@@ -186,6 +186,9 @@ def compared(candidates: list[Grown], many: Sightings, options: GrowOptions) -> 
 HARMLESS = 3.0
 """Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
 
+MAX_BRIDGED_SHARE = 0.25
+"""More frames than this share that only a smooth motion ties to the others leave a doubt."""
+
 
 def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: dict[str, float]) -> tuple[SfmStatus, str]:
     """OK, or why not. Up to `HARMLESS` times the error that passes for OK, an object is better doubtful than missing."""
@@ -211,7 +214,7 @@ def _verdict(config: "SfmConfig", sightings: Sightings, final: Grown, quality: d
     evidence = quality["rival_evidence"]
     if evidence < config.min_rival_evidence:
         return SfmStatus.DOUBTFUL, f"another motion explains its tracks almost as well (log-likelihood lower by {evidence:.1f})"
-    if quality["bridged_frames"]:
+    if quality["bridged_frames"] > MAX_BRIDGED_SHARE * n_registered:
         return (
             SfmStatus.DOUBTFUL,
             f"little but its smooth motion ties {quality['bridged_frames']:.0f} of its frames to the others",

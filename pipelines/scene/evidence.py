@@ -34,7 +34,11 @@ class EvidenceConfig(StageConfig):
     """Within so many pixels of an object's surface, a ray on which the mask shows it but its field is too thin takes that
     surface's depth. Fields end a little inside of the silhouette, and it is there that an object touches what it stands on."""
     max_depth_step: float = Field(default=0.2, gt=0)
-    """A depth is unreliable where a neighbouring pixel's differs by more than this share of it (an edge blends two depths)."""
+    """A depth is unreliable where one nearby differs by more than this share of it (an edge blends two depths)."""
+    edge_px: int = Field(default=1, ge=1)
+    """How near, in x and y (pixels of the maps)."""
+    background_edge_px: int = Field(default=2, ge=1)
+    """The same for the background, of which movers hide what lies beside edges: there it is seen in few frames, and smeared."""
     depth_tolerance: float = Field(default=0.03, gt=0)
     """Share of the depth by which a hidden point may miss the surface that another frame sees there."""
     min_views: int = Field(default=1, ge=1)
@@ -135,9 +139,12 @@ def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, 
     from scipy import ndimage
 
     hit = (maps.opacity >= config.min_opacity) & np.isfinite(maps.depth) & maps.registered.T[:, :, None, None]
-    size = (1, 1, 3, 3)
-    nearest = ndimage.minimum_filter(np.where(hit, maps.depth, np.inf), size=size, mode="nearest")
-    farthest = ndimage.maximum_filter(np.where(hit, maps.depth, 0.0), size=size, mode="nearest")
+    reach = [2 * px + 1 for px in (config.background_edge_px, *[config.edge_px] * (hit.shape[1] - 1))]
+    low, high = np.where(hit, maps.depth, np.inf), np.where(hit, maps.depth, 0.0)
+    nearest, farthest = np.empty_like(low), np.empty_like(high)
+    for k, px in enumerate(reach):
+        nearest[:, k] = ndimage.minimum_filter(low[:, k], size=(1, px, px), mode="nearest")
+        farthest[:, k] = ndimage.maximum_filter(high[:, k], size=(1, px, px), mode="nearest")
     # `nearest` is infinite only where nothing is hit, and there `hit` is False anyway.
     return hit & (farthest <= maps.depth * (1 + config.max_depth_step)) & (nearest >= maps.depth / (1 + config.max_depth_step))
 

@@ -35,6 +35,7 @@ GOOD = {
         ({"rival_evidence": 3.0}, SfmStatus.DOUBTFUL, "another motion explains its tracks almost as well"),
         ({"rival_evidence": 0.0}, SfmStatus.DOUBTFUL, "lower by 0.0"),
         ({"bridged_frames": 7.0}, SfmStatus.DOUBTFUL, "ties 7 of its frames"),
+        ({"bridged_frames": 3.0}, SfmStatus.OK, ""),
     ],
 )
 def test_every_figure_can_cast_doubt(changed, status, said):

@@ -112,8 +112,11 @@ def test_a_depth_beside_an_edge_is_unreliable():
     maps = sliding_maps(2.0)
     depth = maps.depth.copy()
     depth[:, 0, :, 12:] = 2 * WALL
-    evidence = evidence_from_maps(replace(maps, depth=depth), config=NO_BORDER)
+    stepped = replace(maps, depth=depth)
+    evidence = evidence_from_maps(stepped, config=NO_BORDER.model_copy(update={"background_edge_px": 1}))
     assert set(np.unique(evidence.xy_px[:, 0])) == {8.5, 9.5, 10.5, 13.5, 14.5, 15.5}
+    evidence = evidence_from_maps(stepped, config=NO_BORDER)
+    assert set(np.unique(evidence.xy_px[:, 0])) == {8.5, 9.5, 14.5, 15.5}
 
 
 def test_no_evidence_at_all(tmp_path):
