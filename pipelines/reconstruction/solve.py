@@ -18,7 +18,7 @@ from pipelines.reconstruction.attempts import (
     total_cost,
 )
 from pipelines.reconstruction.bridge import bridge
-from pipelines.reconstruction.bundle import cauchy
+from pipelines.reconstruction.bundle import adjust, cauchy
 from pipelines.reconstruction.complete import Views, complete
 from pipelines.reconstruction.grow import FINAL, SETTLE, Effort, Grown, GrowOptions, finish, grow, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
@@ -112,9 +112,12 @@ def _finished(
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
     best, evidence = compared([candidate.grown for candidate in candidates], many, options)
     final = candidates[best].grown
+    # How sure the tracks alone are: a smooth motion may be smoothly wrong.
+    observed = candidates[best].sightings.observations(final.registered, final.placed)
+    unsmoothed = adjust(final.structure, observed, loss_px=options.loss_px, max_iterations=0)
     quality = {
         "median_error_px": float(np.median(np.linalg.norm(final.adjusted.residual_px, axis=-1))),
-        "expected_rotation_error_deg": predicted_rotation_error_deg(final.adjusted, CORRELATED_SIGHTINGS, config.seed),
+        "expected_rotation_error_deg": predicted_rotation_error_deg(unsmoothed, CORRELATED_SIGHTINGS, config.seed),
         "halves_difference_deg": min(halves_difference_deg(candidates[best].sightings, final, options), 180.0),
         "rival_evidence": min(evidence, 1e6),
         "attempts": float(choice.n_attempts),
