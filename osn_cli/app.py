@@ -90,7 +90,9 @@ def sample(
     session: Session,
     n: Annotated[int | None, typer.Option("--n", help="Number of scenes.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampling.")] = None,
-    measure: Annotated[str | None, typer.Option("--measure", help="Uniform in log or in linear scale.")] = None,
+    measure: Annotated[
+        str | None, typer.Option("--measure", help="Uniform in scale (linear, as by default) or in log scale (log).")
+    ] = None,
 ) -> None:
     """Draw scale combinations that agree with the video: each is one 3D scene."""
     _, places = session.execute(["sample"], choices={"sample": {"n": n, "seed": seed, "measure": measure}})

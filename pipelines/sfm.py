@@ -118,15 +118,17 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
         if focal.note:
             context.progress.note(focal.note)
         advance(1)
+        axes: np.ndarray | None = None
         models: list[ObjectModel] = []
         for k in range(labels.n_objects):
             views = Views(video, labels, k, principal_px)
-            axes = background_axes(models[BACKGROUND].cam_from_obj, models[BACKGROUND].registered) if models else None
             model = _object(config, k, focal.focal_px, tracks.of_object(k), views, axes, context)
+            if k == BACKGROUND:
+                axes = background_axes(model.cam_from_obj, model.registered)
             models.append(_compared(model, models[BACKGROUND] if models else model))
             advance(1)
         if config.join_pieces is not False:
-            models = _joined(config, models, focal.focal_px, video, labels, tracks, context)
+            models = _joined(config, models, focal.focal_px, video, labels, tracks, axes, context)
         for model in models:
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
@@ -158,7 +160,7 @@ def _object(
     def make(folder: Path) -> None:
         coloured(solve_object(config, k, focal_px, tracks, views, axes), views.video).save(folder)
 
-    options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty"})
+    options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty", "join_pieces"})
     masks = hashlib.sha256(np.packbits(views.labels.maps == k).tobytes()).hexdigest()
     size = [views.video.width, views.video.height, views.video.n_frames]
     turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
@@ -173,18 +175,17 @@ def _joined(
     video: Video,
     labels: Labels,
     tracks: Tracks,
+    axes: np.ndarray | None,
     context: StageContext,
 ) -> list[ObjectModel]:
     """The models, in which what moves as a larger object does is a part of it. Such bodies are reconstructed from all parts."""
     from pipelines.reconstruction.complete import Views
     from pipelines.reconstruction.pieces import as_piece, bodies_of
-    from pipelines.reconstruction.smooth import background_axes
 
     principal_px = np.array([video.width / 2, video.height / 2])
     sizes = np.bincount(labels.maps.ravel(), minlength=labels.n_objects).tolist()
     bodies = bodies_of(models, sizes, focal_px, principal_px)
     whole_labels, whole_tracks, result = labels.joined(bodies), tracks.joined(bodies), list(models)
-    axes = background_axes(models[BACKGROUND].cam_from_obj, models[BACKGROUND].registered)
     for body in sorted(set(bodies.values()) - {BACKGROUND}):
         views = Views(video, whole_labels, body, principal_px)
         model = _object(config, body, focal_px, whole_tracks.of_object(body), views, axes, context)

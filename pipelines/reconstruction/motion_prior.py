@@ -126,7 +126,7 @@ def _turns(rotation: np.ndarray) -> np.ndarray:
 def _inverse_left_jacobian(turn: np.ndarray) -> np.ndarray:
     angle = np.maximum(np.linalg.norm(turn, axis=-1), 1e-6)[:, None, None]
     cross = _cross(turn)
-    return np.eye(3) - 0.5 * cross + (1 / angle**2 - (1 + np.cos(angle)) / (2 * angle * np.sin(angle))) * cross @ cross
+    return np.eye(3) - 0.5 * cross + (1 / angle**2 - 1 / (2 * angle * np.tan(angle / 2))) * cross @ cross
 
 
 def _cross(vector: np.ndarray) -> np.ndarray:

@@ -14,14 +14,13 @@ from jaxtyping import Float
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus
 from pipelines.reconstruction.bundle import Observations, Structure, reproject
 from pipelines.reconstruction.sightings import triangulate
+from pipelines.sfm import LEAST_ERROR_PX
 
 SAME_BODY = 2.0
 """Up to this many times its own error a piece may be off under the poses of its body."""
 MIN_COMMON_FRAMES = 6
 MIN_COMMON_SHARE = 0.8
 """Of the piece's frames: what is carried for a while and left behind is no piece."""
-LEAST_ERROR_PX = 0.05
-"""As small as flow gives at best."""
 MIN_POINTS = 8
 
 

@@ -38,7 +38,7 @@ class EvidenceConfig(StageConfig):
     edge_px: int = Field(default=1, ge=1)
     """How near, in x and y (pixels of the maps)."""
     background_edge_px: int = Field(default=2, ge=1)
-    """The same for the background, of which movers hide what lies beside edges: there it is seen in few frames, and smeared."""
+    """The same for the background. Beside its edges it is seen in few frames, and its depth is smeared."""
     depth_tolerance: float = Field(default=0.03, gt=0)
     """Share of the depth by which a hidden point may miss the surface that another frame sees there."""
     min_views: int = Field(default=1, ge=1)

@@ -145,6 +145,14 @@ def test_too_few_frames_are_left_as_they_are():
     assert prior is None and same is grown
 
 
+def test_half_a_turn_between_frames_has_a_derivative():
+    half = Rotation.from_rotvec([[0, 0, 0], [0, np.pi - 1e-9, 0], [0, 0, 0]]).as_matrix()
+    motion = Motion(np.arange(3), half, np.tile([0.0, 0.0, 3.0], (3, 1)), np.zeros(3))
+    matrix, gradient = MotionPrior(identities(3), 0.1, 0.1, 1.0).linearise(motion)
+    assert np.isfinite(matrix).all() and np.isfinite(gradient).all()
+    assert np.abs(matrix).max() < 1e6
+
+
 def test_the_prior_gives_no_reason_to_shrink():
     toy = make_toy(noise_px=0.2)
     grown = solved(toy, toy.sightings)
