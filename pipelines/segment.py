@@ -14,7 +14,7 @@ from pipelines.errors import UsageError
 from pipelines.segmentation.learned import SamModel, VideoModel
 from pipelines.stage import StageConfig, StageContext
 
-VERSION = 4
+VERSION = 5
 AUTOMATIC = "automatic"
 """Folder, inside the result, of the labels as they were before the corrections of a prompts file."""
 

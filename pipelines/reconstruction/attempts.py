@@ -8,7 +8,7 @@ counted as agreeing, and those that disagree at a similar cost are finalists, to
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
@@ -58,13 +58,15 @@ class Choice:
         return self.finalists[0]
 
 
-def total_cost(grown: Grown, sightings: Sightings, options: GrowOptions) -> float:
-    """Mean cost of all sightings, those without a pose or a point counted as errors of `max_error_px`."""
-    residual_px, _ = reproject(grown.structure, sightings.observations(grown.registered, grown.placed))
+def total_cost(grown: Grown, sightings: Sightings, options: GrowOptions, frames: Bool[np.ndarray, " T"] | None = None) -> float:
+    """Mean cost of all sightings (in the given frames), those without a pose or a point counted as errors of `max_error_px`."""
+    if frames is None:
+        frames = np.ones(sightings.n_frames, bool)
+    residual_px, _ = reproject(grown.structure, sightings.observations(grown.registered & frames, grown.placed))
     rho, _ = cauchy(residual_px, options.loss_px)
-    missing = int(sightings.seen.sum()) - len(rho)
+    n_seen = int(sightings.seen[frames].sum())
     worst, _ = cauchy(np.array([[options.max_error_px, 0.0]]), options.loss_px)
-    return float((np.minimum(rho, worst).sum() + missing * worst[0]) / max(int(sightings.seen.sum()), 1) / options.loss_px**2)
+    return float((np.minimum(rho, worst).sum() + (n_seen - len(rho)) * worst[0]) / max(n_seen, 1) / options.loss_px**2)
 
 
 def rotation_difference_deg(a: Grown, b: Grown) -> float:

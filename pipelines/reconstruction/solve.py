@@ -110,7 +110,7 @@ def _finished(
     if not candidates:
         reason = f"the best attempt fits {config.attempt_tracks} of its tracks but not {many.n_tracks}"
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
-    best, evidence = compared([candidate.grown for candidate in candidates], many, options)
+    best, evidence = compared(candidates, options)
     final = candidates[best].grown
     # How sure the tracks alone are: a smooth motion may be smoothly wrong.
     observed = candidates[best].sightings.observations(final.registered, final.placed)
@@ -169,21 +169,46 @@ def _candidate(
     return Candidate(smooth(tied, longer, FINAL)[0], tied, int((longer.registered & ~grown.registered).sum()))
 
 
-def compared(candidates: list[Grown], many: Sightings, options: GrowOptions) -> tuple[int, float]:
+def compared(candidates: list[Candidate], options: GrowOptions) -> tuple[int, float]:
     """Which candidate has the highest likelihood, and by how much the logarithm is above that of the next other motion.
 
-    The likelihood is that of Cauchy errors as wide as the best one's noise, of correlated sightings. Infinite without rivals.
+    The likelihood is that of Cauchy errors as wide as the better one's noise, of correlated sightings. Infinite without rivals.
     """
-    costs = [total_cost(grown, many, options) for grown in candidates]
-    best = int(np.argmin(costs))
-    variance = max(CORRELATED_SIGHTINGS * noise_px(candidates[best].adjusted) ** 2, 1e-12)
-    unit = int(many.seen.sum()) * options.loss_px**2 / variance
+    best = 0
+    for other in range(1, len(candidates)):
+        if _evidence(candidates[best], candidates[other], options) < 0:
+            best = other
     rivals = [
-        unit * (cost - costs[best])
-        for cost, grown in zip(costs, candidates, strict=True)
-        if rotation_difference_deg(candidates[best], grown) > OTHER_MOTION_DEG
+        _evidence(candidates[best], rival, options)
+        for rival in candidates
+        if rotation_difference_deg(candidates[best].grown, rival.grown) > OTHER_MOTION_DEG
     ]
     return best, min(rivals, default=float("inf"))
+
+
+MIN_SHARED = 0.8
+"""Other motions that share at least this part of their sightings are compared by the frames they share: a few frames more,
+which a smooth motion may reach from a wrong one just as well, don't make up for a worse fit."""
+
+
+def _evidence(one: Candidate, other: Candidate, options: GrowOptions) -> float:
+    """Log-likelihood of one motion over that of the other, the mean of those on the sightings that either has found.
+
+    A motion in two parts that nothing ties explains the tracks with more freedom than it has; the patches that the other motion
+    finds in both parts tell.
+    """
+    differ = rotation_difference_deg(one.grown, other.grown) > OTHER_MOTION_DEG
+    variance = max(CORRELATED_SIGHTINGS * min(noise_px(c.grown.adjusted) for c in (one, other)) ** 2, 1e-12)
+    evidence = []
+    for sightings in (one.sightings, other.sightings):
+        reached = [int(sightings.seen[c.grown.registered].sum()) for c in (one, other)]
+        frames = np.ones(sightings.n_frames, bool)
+        shared = one.grown.registered & other.grown.registered
+        if differ and sightings.seen[shared].sum() >= MIN_SHARED * max(reached):
+            frames = shared
+        cost = [total_cost(c.grown, sightings, options, frames) for c in (one, other)]
+        evidence.append((cost[1] - cost[0]) * int(sightings.seen[frames].sum()) * options.loss_px**2 / variance)
+    return sum(evidence) / 2
 
 
 HARMLESS = 3.0

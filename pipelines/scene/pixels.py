@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
-from pipelines.artifacts import UNKNOWN, Labels, ObjectModel, Sfm, Video
+from pipelines.artifacts import BACKGROUND, UNKNOWN, Labels, ObjectModel, Sfm, Video
 from pipelines.geometry import scaled_intrinsics, transform
 from pipelines.scene.depth_guess import depth_guess
+from pipelines.scene.guess_consistency import consistent_guess
 from pipelines.scene.unseen import UnseenRays, unseen_rays
 
 
@@ -152,7 +153,8 @@ class PixelStore:
         pools = [torch.from_numpy(np.flatnonzero(column == k).astype(np.int32)).to(device) for k in range(len(models))]
         intrinsics = scaled_intrinsics(sfm.intrinsics, width / video.width, height / video.height)
         sparse = sparse_depths(models, width / video.width, height / video.height, error_scale_px, device)
-        guess = _guess(column, sparse)
+        poses, registered = np.stack([m.cam_from_obj for m in models]), np.stack([m.registered for m in models])
+        guess = consistent_guess(_guess(column, sparse), column, intrinsics, poses, registered)
         return cls(
             torch.from_numpy(rgb).to(device),
             torch.from_numpy(column).to(device),
@@ -160,7 +162,7 @@ class PixelStore:
             tuple(pools),
             sparse,
             torch.from_numpy(guess).to(device),
-            unseen_rays(column, guess, intrinsics, models[0].cam_from_obj, models[0].registered).to(device),
+            unseen_rays(column, guess, intrinsics, poses[BACKGROUND], registered[BACKGROUND]).to(device),
         )
 
     def batch(self, n_per_column: Sequence[int], n_sparse_per_column: Sequence[int], generator: torch.Generator) -> Batch:

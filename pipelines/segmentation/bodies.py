@@ -68,7 +68,7 @@ def _split(
     """The group cut in two, again and again, as long as no rigid motion explains both parts."""
     if len(members) < MIN_SPLIT_TRACKS:
         return [members]
-    half = _halves(centred[members], visible[members], rng)
+    half = halves(centred[members], visible[members], rng)
     parts = [members[half == 0], members[half == 1]]
     small = min(map(len, parts)) < MIN_SPLIT_TRACKS // 2
     if small or _excess(xy_px, visible, parts[0], parts[1], untested=0.0) <= 1:
@@ -99,9 +99,20 @@ def _excess(
     untested: float,
 ) -> float:
     """Above 1: two bodies. The misfit over their thresholds, at the shortest span and at the worst."""
-    soon = _misfit(xy_px, visible, first, other, BODY_STRIDES[:1], untested)
+    soon = misfit_soon(xy_px, visible, first, other, untested)
     worst = _misfit(xy_px, visible, first, other, BODY_STRIDES, untested)
     return min(soon / TWO_BODIES_SOON, worst / TWO_BODIES)
+
+
+def misfit_soon(
+    xy_px: Float[np.ndarray, "P T 2"],
+    visible: Bool[np.ndarray, "P T"],
+    first: Int[np.ndarray, " m"],
+    other: Int[np.ndarray, " n"],
+    untested: float = 0.0,
+) -> float:
+    """Misfit of the common motion of two groups over the shortest span; `untested` when nothing shows both."""
+    return _misfit(xy_px, visible, first, other, BODY_STRIDES[:1], untested)
 
 
 def _misfit(
@@ -155,7 +166,7 @@ def _has_parallax(
     return bool(missed) and float(np.median(missed)) > PARALLAX_PX * width / 400
 
 
-def _halves(
+def halves(
     centred: Float[np.ndarray, "n T 2"], visible: Bool[np.ndarray, "n T"], rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
     """The two parts of a group that prefer different motions most."""

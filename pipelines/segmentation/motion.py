@@ -37,7 +37,7 @@ def segment_by_motion(config: "SegmentConfig", *, video: Video, flow: Flow, cont
     refuse_cuts(video, flow)
     tracks, label = _clustered(config, video, flow)
     if config.objects is None:
-        label, notes = link_returns(video, tracks, label)
+        label, notes = link_returns(video, tracks, label, np.random.default_rng(config.seed))
         for note in notes:
             context.progress.note(note)
     options = DenseOptions()

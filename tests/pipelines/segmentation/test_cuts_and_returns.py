@@ -44,7 +44,7 @@ def test_an_object_that_returns_keeps_its_number_if_it_looks_the_same(
     xy_px[4:8, :3] = (2.5, 2.5)
     xy_px[8:, 5:] = (12.5, 2.5)
     label = np.repeat([0, 1, 2], 4)
-    found, notes = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), label)
+    found, notes = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), label, np.random.default_rng(0))
     np.testing.assert_array_equal(found, np.repeat([0, 1, 1 if linked else 2], 4))
     assert len(notes) == linked
 
@@ -66,5 +66,48 @@ def test_an_object_whose_front_is_seen_before_its_back_is_gone_is_one(tmp_path: 
     xy_px[:30] = points[:30, None, :2] + (40, 30)  # background
     xy_px[30:60, 11:] = np.nan
     xy_px[60:, :6] = np.nan
-    found, _ = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), np.repeat([0, 1, 2], 30))
+    found, _ = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), np.repeat([0, 1, 2], 30), rng)
     assert found.max() == (1 if linked else 2)
+
+
+RED, GREEN = (200, 40, 40), (40, 200, 40)
+
+
+@pytest.mark.parametrize(
+    ("late_colour", "seen_until", "home"),
+    [
+        (RED, 6, 2),  # the second object comes back
+        (GREEN, 6, 1),  # it looks like the one beside it
+        (RED, 16, 1),  # the second object was never away
+    ],
+)
+def test_what_comes_back_beside_another_mover_is_told_by_its_colours(
+    tmp_path: Path, late_colour: tuple[int, int, int], seen_until: int, home: int
+) -> None:
+    """Tracks 30-129 are a green object's; 130-189 a red one's, until frame `seen_until`; 190-239 are seen from frame 9 on, turn
+    otherwise than the green object, and were grouped with it."""
+    rng = np.random.default_rng(0)
+    n_frames, video = 16, Video(tmp_path, 160, 60, 16, 10.0, "film.mp4")
+    for t in range(n_frames):
+        image = np.full((60, 160, 3), 90, np.uint8)
+        image[:, 10:60], image[:, 60:100], image[:, 100:] = GREEN, late_colour, RED
+        Image.fromarray(image).save(video.path(t))
+    points = rng.uniform(-12, 12, (240, 3))
+    xy_px = np.full((240, n_frames, 2), np.nan)
+    xy_px[:30] = points[:30, None, :2] + (5, 30)  # background
+    for which, centre, (across, along) in (
+        (slice(30, 130), 35, (0.05, 0.0)),
+        (slice(130, 190), 130, (0.0, 0.05)),
+        (slice(190, 240), 80, (0.0, 0.05)),
+    ):
+        x, y, z = points[which].T
+        for t in range(n_frames):
+            xy_px[which, t] = np.stack([centre + x + across * t * z, 30 + y + along * t * z], -1)
+    xy_px[130:190, seen_until:] = np.nan
+    xy_px[190:, :9] = np.nan
+    xy_px[30:] += rng.normal(0, 0.05, xy_px[30:].shape)
+    grouped = np.repeat([0, 1, 2, 1], [30, 100, 60, 50])
+    found, notes = link_returns(video, PointTracks(xy_px, np.isfinite(xy_px[..., 0])), grouped, rng)
+    np.testing.assert_array_equal(found[:190], grouped[:190])
+    assert np.mean(found[190:] == home) >= 0.8
+    assert len(notes) == (home == 2)
