@@ -142,7 +142,7 @@ class Candidate:
     sightings: Sightings
     """Those of the tracks, and those that were found by looking for patches."""
     n_bridged: int
-    """Frames that only a smooth motion ties to the others."""
+    """Frames that little but a smooth motion ties to the others, which are more."""
 
 
 def _candidate(
@@ -166,7 +166,8 @@ def _candidate(
     tied, longer = bridged
     # Frames beside the gap show too few points of one side alone.
     longer = grow(tied, longer.structure, longer.registered, options) or longer
-    return Candidate(smooth(tied, longer, FINAL)[0], tied, int((longer.registered & ~grown.registered).sum()))
+    n_bridged = int((longer.registered & ~grown.registered).sum())
+    return Candidate(smooth(tied, longer, FINAL)[0], tied, min(n_bridged, int(longer.registered.sum()) - n_bridged))
 
 
 def compared(candidates: list[Candidate], options: GrowOptions) -> tuple[int, float]:
