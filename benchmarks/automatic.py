@@ -6,7 +6,7 @@ matched one to one with the found objects by the overlap of their masks over the
     good      its object is marked good, median rotation error at most 1.5 deg
     fair      its object is marked good, at most 5 deg
     WRONG     its object is marked good, and wrong by more than 5 deg
-    told      its object is marked as failed, or it has no object and the segmentation asks a person to check (anything at all)
+    told      its object is marked as failed, or it has no object and a person is asked to check the masks (anything at all)
     LOST      it has no object and nothing was said
 
 With --true-masks the segmentation is left out: what remains are the errors of structure from motion.
@@ -52,7 +52,7 @@ MIN_IOU = 0.1
 FOUND_IOU = 0.5
 GOOD_DEG, WRONG_DEG = 1.5, 5.0
 ASKS_FOR_A_LOOK = "check overlay.mp4"
-"""Is in every doubt that the segmentation utters."""
+"""Is in every doubt about the masks."""
 OUTCOMES = ("good", "fair", "told", "WRONG", "LOST", "extra", "extra, told", "extra, WRONG")
 WIDTHS = (12, 8, 8, 16, 9, 10, 10, 10)
 
@@ -135,13 +135,13 @@ def run(spec: SceneSpec, work: Path, true_masks: bool = False) -> tuple[GroundTr
             labels = Labels(truth.segm_train, tuple(f"object {k}" for k in range(truth.n_objects)))
         else:
             labels = segment(SegmentConfig(), video=video, flow=flow, context=context)
-    doubts = [note for note in listener.notes[before:] if ASKS_FOR_A_LOOK in note]
     with stage("tracks") as context:
         tracks = build_tracks(TracksConfig(), video=video, flow=flow, labels=labels, context=context)
     with stage("sfm") as context:
-        config = SfmConfig(join_pieces=not true_masks)
+        config = SfmConfig(correct_masks=not true_masks)
         sfm = reconstruct(config, video=video, labels=labels, tracks=tracks, context=context)
-    return truth, Run(labels.joined(sfm.bodies), sfm, doubts, listener.notes, clock)
+    doubts = [note for note in listener.notes[before:] if ASKS_FOR_A_LOOK in note]
+    return truth, Run(sfm.corrected(labels, work / "sfm"), sfm, doubts, listener.notes, clock)
 
 
 def overlaps(labels: Labels, truth: GroundTruth) -> np.ndarray:

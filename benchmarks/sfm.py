@@ -125,7 +125,7 @@ def main() -> None:
     for scene in options.scenes:
         truth = GroundTruth.load(scene)
         with tempfile.TemporaryDirectory() as work:
-            result = run(truth, options.masks, SfmConfig(focal_px=options.focal_px, join_pieces=False), Path(work))
+            result = run(truth, options.masks, SfmConfig(focal_px=options.focal_px, correct_masks=False), Path(work))
         print(scene)
         errors = table(truth, result)
         for model, error in list(zip(result.sfm.objects, errors, strict=True))[1:]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Int, UInt8
@@ -125,6 +125,8 @@ class Labels:
     maps: UInt8[np.ndarray, "T H W"]
     names: tuple[str, ...]
 
+    DESCRIPTION: ClassVar[str] = "segment.json"
+
     def __post_init__(self) -> None:
         known = self.maps[self.maps != UNKNOWN]
         highest = int(known.max(initial=0))
@@ -146,7 +148,7 @@ class Labels:
     def load(cls, folder: Path) -> "Labels":
         from pipelines.formats import palette_png
 
-        described = read_json(folder / "segment.json")
+        described = read_json(folder / cls.DESCRIPTION)
         maps = [palette_png.read(folder / "labels" / f"{t:06d}.png") for t in range(described["n_frames"])]
         return cls(np.stack(maps), tuple(described["names"]))
 
@@ -156,7 +158,7 @@ class Labels:
         (folder / "labels").mkdir(parents=True, exist_ok=True)
         for t, labels in enumerate(self.maps):
             palette_png.write(folder / "labels" / f"{t:06d}.png", labels)
-        write_json(folder / "segment.json", {"n_frames": len(self.maps), "names": list(self.names)})
+        write_json(folder / self.DESCRIPTION, {"n_frames": len(self.maps), "names": list(self.names)})
 
 
 @dataclass(frozen=True)
@@ -312,6 +314,13 @@ class Sfm:
     def bodies(self) -> dict[int, int]:
         """The object that each piece is a part of."""
         return {model.object_id: model.piece_of for model in self.objects if model.piece_of is not None}
+
+    def corrected(self, labels: Labels, folder: Path) -> Labels:
+        """The label maps as the motions correct them; `folder` is where the reconstruction lies.
+
+        Pieces carry the label of their body. Where something else was found in an object's mask, the maps lie in the folder.
+        """
+        return Labels.load(folder) if (folder / Labels.DESCRIPTION).is_file() else labels.joined(self.bodies)
 
     @classmethod
     def load(cls, folder: Path) -> "Sfm":

@@ -43,8 +43,8 @@ class Inputs:
 
     @cached_property
     def bodies(self) -> artifacts.Labels:
-        """The label maps for stages after sfm, which joins pieces of one object."""
-        return self.labels.joined(self.sfm.bodies)
+        """The label maps for stages after sfm, which joins pieces of one object and takes out what moves otherwise."""
+        return self.sfm.corrected(self.labels, self.workspace.place("sfm"))
 
     @cached_property
     def tracks(self) -> artifacts.Tracks:
@@ -182,10 +182,10 @@ def _evaluate(inputs: Inputs, context: StageContext) -> object:
 
 def _sfm_options(config: Config) -> "SfmConfig":
     """Objects that a person gave, by masks or by clicks, stay as they were given."""
-    if config.sfm.join_pieces is not None:
+    if config.sfm.correct_masks is not None:
         return config.sfm
     given = config.segment.method == "masks" or config.segment.prompts is not None
-    return config.sfm.model_copy(update={"join_pieces": not given})
+    return config.sfm.model_copy(update={"correct_masks": not given})
 
 
 def _segment_needs(config: Config) -> tuple[str, ...]:

@@ -62,8 +62,9 @@ class SfmConfig(StageConfig):
     """Objects for which another motion has a log-likelihood less than this much below the best are reported as doubtful."""
     min_parallax_ratio: float = Field(3.0, gt=1)
     """The background has parallax when a camera that only turns costs this many times more."""
-    join_pieces: bool | None = None
-    """Whether an object that moves as a larger one does becomes a part of it; by default where masks were found, not given."""
+    correct_masks: bool | None = None
+    """Whether the motions correct the masks: an object that moves as a larger one does becomes a part of it, and what moves
+    otherwise than the object whose mask holds it is taken out of it. By default where masks were found, not given."""
     seed: int = 0
 
     @model_validator(mode="after")
@@ -127,8 +128,9 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
                 axes = background_axes(model.cam_from_obj, model.registered)
             models.append(_compared(model, models[BACKGROUND] if models else model))
             advance(1)
-        if config.join_pieces is not False:
+        if config.correct_masks is not False:
             models = _joined(config, models, focal.focal_px, video, labels, tracks, axes, context)
+            models = _without_strays(config, models, focal.focal_px, video, labels, tracks, context)
         for model in models:
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
@@ -160,7 +162,7 @@ def _object(
     def make(folder: Path) -> None:
         coloured(solve_object(config, k, focal_px, tracks, views, axes), views.video).save(folder)
 
-    options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty", "join_pieces"})
+    options = config.model_dump(exclude={"focal_px", "fov_deg", "assumed_fov_deg", "max_focal_uncertainty", "correct_masks"})
     masks = hashlib.sha256(np.packbits(views.labels.maps == k).tobytes()).hexdigest()
     size = [views.video.width, views.video.height, views.video.n_frames]
     turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
@@ -195,6 +197,54 @@ def _joined(
             result[body] = model
     for piece, body in bodies.items():
         result[piece] = as_piece(models[piece], body, labels.names[body])
+    return result
+
+
+def _without_strays(
+    config: SfmConfig,
+    models: list[ObjectModel],
+    focal_px: float,
+    video: Video,
+    labels: Labels,
+    tracks: Tracks,
+    context: StageContext,
+) -> list[ObjectModel]:
+    """The models without points of what else their masks hold. Where there was any, label maps without it are written."""
+    from pipelines.reconstruction.bundle import Structure
+    from pipelines.reconstruction.grow import place_points
+    from pipelines.reconstruction.model import coloured, to_model
+    from pipelines.reconstruction.sightings import Sightings
+    from pipelines.reconstruction.strays import corrected_maps, find_strays
+
+    principal_px = np.array([video.width / 2, video.height / 2])
+    bodies = {model.object_id: model.piece_of for model in models if model.piece_of is not None}
+    labels, tracks = labels.joined(bodies), tracks.joined(bodies)
+    moving = {m.object_id: m for m in models if m.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)}
+    maps, object_id, changed = labels.maps, tracks.object_id.copy(), set[int]()
+    for k, model in moving.items():
+        sightings = Sightings.from_tracks(tracks.of_object(k), video.n_frames, principal_px)
+        strays = find_strays(sightings, model, {j: other for j, other in moving.items() if j != k}, focal_px)
+        for note in strays.told(labels.names, k, sightings, principal_px) if k != BACKGROUND else ():
+            context.progress.note(note)
+        strays = strays.taken_out(sightings.n_tracks, of_background=k == BACKGROUND)
+        if not len(strays):
+            continue
+        maps = corrected_maps(maps, k, strays, sightings, principal_px)
+        object_id[np.flatnonzero(tracks.object_id == k)[strays.tracks]] = strays.owner
+        changed |= {k, *strays.owner.tolist()}
+    if not changed:
+        return models
+    replace(labels, maps=maps).save(context.out)
+    tracks, result = replace(tracks, object_id=object_id), list(models)
+    for k in changed & set(moving):
+        sightings = Sightings.from_tracks(tracks.of_object(k), video.n_frames, principal_px)
+        structure = Structure(moving[k].cam_from_obj, np.zeros((sightings.n_tracks, 3)), focal_px)
+        structure, placed = place_points(sightings, structure, moving[k].registered, config.max_error_px)
+        retriangulated = to_model(
+            k, moving[k].status, moving[k].reason, sightings, structure, moving[k].registered, placed, principal_px,
+            moving[k].quality, config.max_error_px,
+        )  # fmt: skip
+        result[k] = coloured(retriangulated, video)
     return result
 
 

@@ -134,9 +134,9 @@ def test_the_observer_hears_what_happens(make, ran):
 
 def test_only_objects_that_were_found_are_joined():
     def joins(settings: dict) -> bool | None:
-        return runner._sfm_options(build(Preset.FAST, settings)).join_pieces
+        return runner._sfm_options(build(Preset.FAST, settings)).correct_masks
 
     assert joins({}) is True
     assert joins({"segment": {"method": "masks", "masks": "somewhere"}}) is False
     assert joins({"segment": {"prompts": "clicks.json"}}) is False
-    assert joins({"segment": {"method": "masks", "masks": "somewhere"}, "sfm": {"join_pieces": True}}) is True
+    assert joins({"segment": {"method": "masks", "masks": "somewhere"}, "sfm": {"correct_masks": True}}) is True

@@ -248,6 +248,54 @@ def test_pieces_that_move_as_one_are_one_object(tmp_path):
 
 
 def test_objects_that_were_given_stay_apart(tmp_path):
-    sfm = in_pieces(make_case(tmp_path, mover_tracks=120)).run(config=SfmConfig(focal_px=FOCAL_PX, join_pieces=False))
+    sfm = in_pieces(make_case(tmp_path, mover_tracks=120)).run(config=SfmConfig(focal_px=FOCAL_PX, correct_masks=False))
     assert sfm.bodies == {}
     assert sfm.scene_ids == [0, 1, 2]
+
+
+def with_strangers(case: Case) -> tuple[Case, Labels]:
+    """A second mover, a third of whose tracks (those most to the right at first) and pixels were taken for the first's."""
+    rng = np.random.default_rng(1)
+    path = mover_path()
+    path[:, 0, 3] -= 0.9
+    path[:, :3, :3] = path[:, :3, :3].transpose(0, 2, 1)
+    n = 150
+    cam = transform(path, np.broadcast_to(box(rng, n, 0.35), (N_FRAMES, n, 3)))
+    xy_px = FOCAL_PX * cam[..., :2] / cam[..., 2:] + [WIDTH / 2, HEIGHT / 2] + rng.normal(size=(N_FRAMES, n, 2)) * 0.03
+    known, first = case.tracks, len(case.tracks.object_id)
+    track, frame = np.nonzero(np.ones((n, N_FRAMES)))
+    ids = np.where(xy_px[0, :, 0] > np.quantile(xy_px[0, :, 0], 2 / 3), 1, 2).astype(np.uint8)
+    tracks = Tracks(
+        np.concatenate([known.track, track + first]),
+        np.concatenate([known.frame, frame]),
+        np.concatenate([known.xy_px, xy_px[frame, track]]),
+        np.concatenate([known.object_id, ids]),
+    )
+    maps = np.zeros((N_FRAMES, HEIGHT, WIDTH), np.uint8)
+    for t in range(N_FRAMES):
+        for k in (2, 1):
+            x, y = tracks.xy_px[(tracks.object_id[tracks.track] == k) & (tracks.frame == t)].astype(int).T
+            maps[t, y.clip(0, HEIGHT - 1), x.clip(0, WIDTH - 1)] = k
+    return replace(case, cam_from_obj=[*case.cam_from_obj, path], tracks=tracks), Labels(maps, ("background", "one", "two"))
+
+
+def test_a_part_that_moves_as_another_object_does_is_given_to_it(tmp_path):
+    case, labels = with_strangers(make_case(tmp_path, mover_tracks=150))
+    config = SfmConfig(focal_px=FOCAL_PX)
+    for name, wanted in (("found", config), ("given", config.model_copy(update={"correct_masks": False}))):
+        (tmp_path / name).mkdir()
+        context = StageContext(tmp_path / name, ItemCache(tmp_path / "items"))
+        sfm = reconstruct(wanted, video=case.video, labels=labels, tracks=case.tracks, context=context)
+        assert [model.status for model in sfm.objects] == [SfmStatus.OK] * 3
+        corrected = sfm.corrected(labels, tmp_path / name)
+        if name == "given":
+            np.testing.assert_array_equal(corrected.maps, labels.maps)
+        else:
+            # Of the 50 strange tracks' pixels most are the second object's now, with their points.
+            assert len(sfm.objects[2].points) > 130
+            assert len(sfm.objects[1].points) < 165
+            moved = (labels.maps == 1) & (corrected.maps == 2)
+            assert moved.sum() > 0.8 * 50 * N_FRAMES
+            assert (corrected.maps == 1).sum() > 0.9 * 150 * N_FRAMES
+        for model, true in zip(sfm.objects, case.cam_from_obj, strict=True):
+            assert pose_error(model.cam_from_obj, true).rotation_deg < 0.5
