@@ -68,7 +68,7 @@ def add_meshes(viewer: "Viewer", inputs: "Inputs", console: Console) -> None:
     from pipelines.stage import StageContext
 
     context = StageContext(inputs.workspace.folder, inputs.workspace.items("export"), device=inputs.device)
-    asked: dict[str, Any] = {"scene": inputs.scene, "labels": inputs.labels, "video": inputs.video}
+    asked: dict[str, Any] = {"scene": inputs.scene, "labels": inputs.corrected_labels, "video": inputs.video}
     try:
         viewer.show_meshes(scene_meshes(inputs.config.export.meshing, **asked, context=context))
     except OsnError as error:

@@ -42,8 +42,8 @@ class Inputs:
         return artifacts.Labels.load(self.workspace.place("segment"))
 
     @cached_property
-    def bodies(self) -> artifacts.Labels:
-        """The label maps for stages after sfm, which joins pieces of one object and takes out what moves otherwise."""
+    def corrected_labels(self) -> artifacts.Labels:
+        """The label maps for stages after sfm, where the motions correct them."""
         return self.sfm.corrected(self.labels, self.workspace.place("sfm"))
 
     @cached_property
@@ -134,7 +134,7 @@ def _sfm(inputs: Inputs, context: StageContext) -> object:
 def _train(inputs: Inputs, context: StageContext) -> object:
     from pipelines.train import train
 
-    return train(inputs.config.train, video=inputs.video, labels=inputs.bodies, sfm=inputs.sfm, context=context)
+    return train(inputs.config.train, video=inputs.video, labels=inputs.corrected_labels, sfm=inputs.sfm, context=context)
 
 
 def _sample(inputs: Inputs, context: StageContext) -> object:
@@ -155,7 +155,7 @@ def _export(inputs: Inputs, context: StageContext) -> object:
     return export(
         inputs.config.export,
         video=inputs.video,
-        labels=inputs.bodies,
+        labels=inputs.corrected_labels,
         sfm=inputs.sfm,
         scene=inputs.scene,
         samples=inputs.samples,
@@ -174,7 +174,7 @@ def _evaluate(inputs: Inputs, context: StageContext) -> object:
         scene=inputs.scene,
         samples=inputs.samples,
         sfm=inputs.sfm,
-        labels=inputs.bodies,
+        labels=inputs.corrected_labels,
         truth=inputs.truth,
         context=context,
     )

@@ -63,8 +63,8 @@ class SfmConfig(StageConfig):
     min_parallax_ratio: float = Field(3.0, gt=1)
     """The background has parallax when a camera that only turns costs this many times more."""
     correct_masks: bool | None = None
-    """Whether the motions correct the masks: an object that moves as a larger one does becomes a part of it, and what moves
-    otherwise than the object whose mask holds it is taken out of it. By default where masks were found, not given."""
+    """Whether the motions correct the masks: what is two objects is split, what moves as a larger one does becomes a part of
+    it, and what else a mask holds is taken out of it. By default where masks were found, not given."""
     seed: int = 0
 
     @model_validator(mode="after")
@@ -97,6 +97,7 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
     from pipelines.formats.colmap import write_model
     from pipelines.reconstruction.calibrate import Focal, find_focal, focal_of_movers
     from pipelines.reconstruction.complete import Views
+    from pipelines.reconstruction.correction import Corrector, Reconstructed
     from pipelines.reconstruction.smooth import background_axes
 
     principal_px = np.array([video.width / 2, video.height / 2])
@@ -121,28 +122,35 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
         advance(1)
         axes: np.ndarray | None = None
         models: list[ObjectModel] = []
+
+        def solved(k: int, masks: Labels, own: Tracks) -> ObjectModel:
+            model = _object(config, k, focal.focal_px, own, Views(video, masks, k, principal_px), axes, context)
+            return _compared(model, models[BACKGROUND] if models else model)
+
         for k in range(labels.n_objects):
-            views = Views(video, labels, k, principal_px)
-            model = _object(config, k, focal.focal_px, tracks.of_object(k), views, axes, context)
+            models.append(solved(k, labels, tracks.of_object(k)))
             if k == BACKGROUND:
-                axes = background_axes(model.cam_from_obj, model.registered)
-            models.append(_compared(model, models[BACKGROUND] if models else model))
+                axes = background_axes(models[k].cam_from_obj, models[k].registered)
             advance(1)
+        found = Reconstructed(tuple(models), labels, tracks)
         if config.correct_masks is not False:
-            models = _joined(config, models, focal.focal_px, video, labels, tracks, axes, context)
-            models = _without_strays(config, models, focal.focal_px, video, labels, tracks, context)
+            corrector = Corrector(video, focal.focal_px, config.max_error_px, config.seed, solved, context.progress.note)
+            found = corrector.corrected(found)
+        models, names = list(found.models), found.labels.names
         for model in models:
             if model.reason:
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
-                context.progress.note(f"{labels.names[model.object_id]}: {outcome}{model.reason}")
+                context.progress.note(f"{names[model.object_id]}: {outcome}{model.reason}")
     intrinsics = np.array([[focal.focal_px, 0, principal_px[0]], [0, focal.focal_px, principal_px[1]], [0, 0, 1]])
     sfm = Sfm(intrinsics, video.width, video.height, tuple(models), focal.source)
     sfm.save(context.out)
-    names = [video.path(t).name for t in range(video.n_frames)]
+    if not np.array_equal(found.labels.maps, labels.joined(sfm.bodies).maps):
+        found.labels.save(context.out)
+    image_names = [video.path(t).name for t in range(video.n_frames)]
     for model in models:
         if model.usable:
             folder = context.out / f"object_{model.object_id:02d}" / "sparse"
-            write_model(folder, model, intrinsics=intrinsics, width=video.width, height=video.height, image_names=names)
+            write_model(folder, model, intrinsics=intrinsics, width=video.width, height=video.height, image_names=image_names)
     return sfm
 
 
@@ -168,84 +176,6 @@ def _object(
     turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
     key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks, turns]
     return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
-
-
-def _joined(
-    config: SfmConfig,
-    models: list[ObjectModel],
-    focal_px: float,
-    video: Video,
-    labels: Labels,
-    tracks: Tracks,
-    axes: np.ndarray | None,
-    context: StageContext,
-) -> list[ObjectModel]:
-    """The models, in which what moves as a larger object does is a part of it. Such bodies are reconstructed from all parts."""
-    from pipelines.reconstruction.complete import Views
-    from pipelines.reconstruction.pieces import as_piece, bodies_of
-
-    principal_px = np.array([video.width / 2, video.height / 2])
-    sizes = np.bincount(labels.maps.ravel(), minlength=labels.n_objects).tolist()
-    bodies = bodies_of(models, sizes, focal_px, principal_px)
-    whole_labels, whole_tracks, result = labels.joined(bodies), tracks.joined(bodies), list(models)
-    for body in sorted(set(bodies.values()) - {BACKGROUND}):
-        views = Views(video, whole_labels, body, principal_px)
-        model = _object(config, body, focal_px, whole_tracks.of_object(body), views, axes, context)
-        model = _compared(model, models[BACKGROUND])
-        # Where the parts together are harder to explain, the motion of the largest one stands for all.
-        if model.status is SfmStatus.OK or (models[body].status is not SfmStatus.OK and model.usable):
-            result[body] = model
-    for piece, body in bodies.items():
-        result[piece] = as_piece(models[piece], body, labels.names[body])
-    return result
-
-
-def _without_strays(
-    config: SfmConfig,
-    models: list[ObjectModel],
-    focal_px: float,
-    video: Video,
-    labels: Labels,
-    tracks: Tracks,
-    context: StageContext,
-) -> list[ObjectModel]:
-    """The models without points of what else their masks hold. Where there was any, label maps without it are written."""
-    from pipelines.reconstruction.bundle import Structure
-    from pipelines.reconstruction.grow import place_points
-    from pipelines.reconstruction.model import coloured, to_model
-    from pipelines.reconstruction.sightings import Sightings
-    from pipelines.reconstruction.strays import corrected_maps, find_strays
-
-    principal_px = np.array([video.width / 2, video.height / 2])
-    bodies = {model.object_id: model.piece_of for model in models if model.piece_of is not None}
-    labels, tracks = labels.joined(bodies), tracks.joined(bodies)
-    moving = {m.object_id: m for m in models if m.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)}
-    maps, object_id, changed = labels.maps, tracks.object_id.copy(), set[int]()
-    for k, model in moving.items():
-        sightings = Sightings.from_tracks(tracks.of_object(k), video.n_frames, principal_px)
-        strays = find_strays(sightings, model, {j: other for j, other in moving.items() if j != k}, focal_px)
-        for note in strays.told(labels.names, k, sightings, principal_px) if k != BACKGROUND else ():
-            context.progress.note(note)
-        strays = strays.taken_out(sightings.n_tracks, of_background=k == BACKGROUND)
-        if not len(strays):
-            continue
-        maps = corrected_maps(maps, k, strays, sightings, principal_px)
-        object_id[np.flatnonzero(tracks.object_id == k)[strays.tracks]] = strays.owner
-        changed |= {k, *strays.owner.tolist()}
-    if not changed:
-        return models
-    replace(labels, maps=maps).save(context.out)
-    tracks, result = replace(tracks, object_id=object_id), list(models)
-    for k in changed & set(moving):
-        sightings = Sightings.from_tracks(tracks.of_object(k), video.n_frames, principal_px)
-        structure = Structure(moving[k].cam_from_obj, np.zeros((sightings.n_tracks, 3)), focal_px)
-        structure, placed = place_points(sightings, structure, moving[k].registered, config.max_error_px)
-        retriangulated = to_model(
-            k, moving[k].status, moving[k].reason, sightings, structure, moving[k].registered, placed, principal_px,
-            moving[k].quality, config.max_error_px,
-        )  # fmt: skip
-        result[k] = coloured(retriangulated, video)
-    return result
 
 
 def _compared(model: ObjectModel, background: ObjectModel) -> ObjectModel:

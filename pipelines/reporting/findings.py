@@ -64,6 +64,8 @@ def read_findings(workspace: Workspace, *, source: str, outdated: Mapping[str, s
     """
     records = tuple(_record(workspace, name, outdated.get(name, "")) for name in STAGES)
     made = {record.name for record in records if record.made}
+    labels = Labels.load(workspace.place("segment")) if "segment" in made else None
+    sfm = Sfm.load(workspace.place("sfm")) if "sfm" in made else None
     scene = _scene(workspace.place("train"), device) if "train" in made else None
     overlay = workspace.place("segment") / "overlay.mp4"
     config = workspace.folder / "config.toml"
@@ -72,9 +74,9 @@ def read_findings(workspace: Workspace, *, source: str, outdated: Mapping[str, s
         stages=records,
         config_text=config.read_text(encoding="utf-8") if config.is_file() else "",
         video=Video.load(workspace.place("frames")) if "frames" in made else None,
-        labels=Labels.load(workspace.place("segment")) if "segment" in made else None,
+        labels=labels if labels is None or sfm is None else sfm.corrected(labels, workspace.place("sfm")),
         overlay=overlay if overlay.is_file() else None,
-        sfm=Sfm.load(workspace.place("sfm")) if "sfm" in made else None,
+        sfm=sfm,
         scene=scene,
         zone=scene.zone if scene else None,
         network=scene.network if scene else None,

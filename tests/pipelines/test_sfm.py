@@ -253,8 +253,8 @@ def test_objects_that_were_given_stay_apart(tmp_path):
     assert sfm.scene_ids == [0, 1, 2]
 
 
-def with_strangers(case: Case) -> tuple[Case, Labels]:
-    """A second mover, a third of whose tracks (those most to the right at first) and pixels were taken for the first's."""
+def with_strangers(case: Case, share: float = 1 / 3) -> tuple[Case, Labels]:
+    """A second mover; a share of its tracks (those most to the right at first) and pixels was taken for the first's."""
     rng = np.random.default_rng(1)
     path = mover_path()
     path[:, 0, 3] -= 0.9
@@ -264,7 +264,7 @@ def with_strangers(case: Case) -> tuple[Case, Labels]:
     xy_px = FOCAL_PX * cam[..., :2] / cam[..., 2:] + [WIDTH / 2, HEIGHT / 2] + rng.normal(size=(N_FRAMES, n, 2)) * 0.03
     known, first = case.tracks, len(case.tracks.object_id)
     track, frame = np.nonzero(np.ones((n, N_FRAMES)))
-    ids = np.where(xy_px[0, :, 0] > np.quantile(xy_px[0, :, 0], 2 / 3), 1, 2).astype(np.uint8)
+    ids = np.where(xy_px[0, :, 0] >= np.quantile(xy_px[0, :, 0], 1 - share), 1, 2).astype(np.uint8)
     tracks = Tracks(
         np.concatenate([known.track, track + first]),
         np.concatenate([known.frame, frame]),
@@ -276,7 +276,8 @@ def with_strangers(case: Case) -> tuple[Case, Labels]:
         for k in (2, 1):
             x, y = tracks.xy_px[(tracks.object_id[tracks.track] == k) & (tracks.frame == t)].astype(int).T
             maps[t, y.clip(0, HEIGHT - 1), x.clip(0, WIDTH - 1)] = k
-    return replace(case, cam_from_obj=[*case.cam_from_obj, path], tracks=tracks), Labels(maps, ("background", "one", "two"))
+    names = ("background", "one", "two")[: int(maps.max()) + 1]
+    return replace(case, cam_from_obj=[*case.cam_from_obj, path], tracks=tracks), Labels(maps, names)
 
 
 def test_a_part_that_moves_as_another_object_does_is_given_to_it(tmp_path):
@@ -299,3 +300,23 @@ def test_a_part_that_moves_as_another_object_does_is_given_to_it(tmp_path):
             assert (corrected.maps == 1).sum() > 0.9 * 150 * N_FRAMES
         for model, true in zip(sfm.objects, case.cam_from_obj, strict=True):
             assert pose_error(model.cam_from_obj, true).rotation_deg < 0.5
+
+
+def test_a_mask_that_holds_two_movers_is_split(tmp_path):
+    case, labels = with_strangers(make_case(tmp_path, mover_tracks=150), share=1.0)
+    assert labels.n_objects == 2
+    (tmp_path / "out").mkdir()
+    context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"))
+    config = SfmConfig(focal_px=FOCAL_PX)
+    sfm = reconstruct(config, video=case.video, labels=labels, tracks=case.tracks, context=context)
+    assert [model.status for model in sfm.objects] == [SfmStatus.OK] * 3
+    assert [model.object_id for model in Sfm.load(tmp_path / "out").objects] == [0, 1, 2]
+    corrected = sfm.corrected(labels, tmp_path / "out")
+    assert corrected.names == ("background", "one", "object 2")
+    errors = np.array(
+        [[pose_error(m.cam_from_obj, true).rotation_deg for true in case.cam_from_obj[1:]] for m in sfm.objects[1:]]
+    )
+    first = int(errors[0].argmin())
+    assert errors[0, first] < 0.5 and errors[1, 1 - first] < 0.5
+    for k in (1, 2):
+        assert (corrected.maps == k).sum() > 0.9 * 150 * N_FRAMES

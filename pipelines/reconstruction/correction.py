@@ -1,0 +1,166 @@
+"""How the motions correct the masks, where a person did not give them.
+
+The segmentation knows motions over a few frames, from a few tracks; reconstructions know them over the clip. In this order: an
+object that no single motion explains is two, if its halves have good motions of their own; what moves as a larger object does
+is a piece of it; and a part of a mask that moves as another object does is given to that one (`strays`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pipelines.artifacts import BACKGROUND, MAX_OBJECTS, Labels, ObjectModel, SfmStatus, Tracks, Video
+from pipelines.reconstruction.bundle import Structure
+from pipelines.reconstruction.grow import place_points
+from pipelines.reconstruction.model import coloured, to_model
+from pipelines.reconstruction.pieces import SAME_BODY, as_piece, bodies_of, misfit_under
+from pipelines.reconstruction.sightings import Sightings, spread_tracks
+from pipelines.reconstruction.strays import Strays, corrected_maps, find_strays
+
+MIN_PART_TRACKS = 60
+"""Each of the two bodies that an object is split into has so many tracks."""
+HALVED_TRACKS = 800
+"""So many tracks are compared with each other to find the halves; the others follow their neighbours."""
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """One model per object, and the label maps and tracks that they rest on."""
+
+    models: tuple[ObjectModel, ...]
+    labels: Labels
+    tracks: Tracks
+
+    def with_models(self, changed: Mapping[int, ObjectModel]) -> "Reconstructed":
+        return replace(self, models=tuple(changed.get(model.object_id, model) for model in self.models))
+
+
+@dataclass(frozen=True)
+class Corrector:
+    """What the corrections need besides."""
+
+    video: Video
+    focal_px: float
+    max_error_px: float
+    seed: int
+    solve: Callable[[int, Labels, Tracks], ObjectModel]
+    """An object's reconstruction with its verdict."""
+    note: Callable[[str], None]
+
+    @property
+    def principal_px(self) -> Float[np.ndarray, "2"]:
+        return np.array([self.video.width / 2, self.video.height / 2])
+
+    def corrected(self, found: Reconstructed) -> Reconstructed:
+        """All corrections. Numbers of objects stay; new ones come after them."""
+        return self.without_strays(self.joined(self.split(found)))
+
+    def split(self, found: Reconstructed) -> Reconstructed:
+        """Objects in doubt of which each half of the tracks has a good motion, and another one, become two."""
+        for model in found.models[1:]:
+            if model.status is not SfmStatus.OK and len(found.models) < MAX_OBJECTS:
+                found = self._split(found, model.object_id) or found
+        return found
+
+    def _split(self, found: Reconstructed, k: int) -> Reconstructed | None:
+        """Object k as two: the larger half keeps its number. None where it is one."""
+        sightings = self._sightings(found.tracks, k)
+        if sightings.n_tracks < 2 * MIN_PART_TRACKS:
+            return None
+        half = halves(sightings, self.video.width, self.seed)
+        smaller = np.flatnonzero(half == np.bincount(half, minlength=2).argmin())
+        if len(smaller) < MIN_PART_TRACKS:
+            return None
+        new = len(found.models)
+        parted = self._moved(found, k, Strays(smaller, np.full(len(smaller), new)), (*found.labels.names, f"object {new}"))
+        parts = []
+        for j in (k, new):
+            parts.append(self.solve(j, parted.labels, parted.tracks.of_object(j)))
+            if parts[-1].status is not SfmStatus.OK:
+                return None
+        misfits = [misfit_under(one, other, self.focal_px, self.principal_px) for one, other in (parts, parts[::-1])]
+        # Infinite: they are hardly seen together, as two stretches of one object's way might be.
+        if not all(SAME_BODY < misfit < np.inf for misfit in misfits):
+            return None
+        self.note(f"{found.labels.names[k]} was two objects: its mask is split, the smaller part is object {new}")
+        return replace(parted.with_models({k: parts[0]}), models=(*parted.with_models({k: parts[0]}).models, parts[1]))
+
+    def joined(self, found: Reconstructed) -> Reconstructed:
+        """What moves as a larger object does is a part of it. Such bodies are reconstructed from all parts."""
+        models, labels = found.models, found.labels
+        sizes = np.bincount(labels.maps.ravel(), minlength=labels.n_objects).tolist()
+        bodies = bodies_of(models, sizes, self.focal_px, self.principal_px)
+        whole = replace(found, labels=labels.joined(bodies), tracks=found.tracks.joined(bodies))
+        changed = {piece: as_piece(models[piece], body, labels.names[body]) for piece, body in bodies.items()}
+        for body in sorted(set(bodies.values()) - {BACKGROUND}):
+            model = self.solve(body, whole.labels, whole.tracks.of_object(body))
+            # Where the parts together are harder to explain, the motion of the largest one stands for all.
+            if model.status is SfmStatus.OK or (models[body].status is not SfmStatus.OK and model.usable):
+                changed[body] = model
+        return whole.with_models(changed)
+
+    def without_strays(self, found: Reconstructed) -> Reconstructed:
+        """Tracks and pixels that another object's motion explains are that object's; points are triangulated anew."""
+        moving = {m.object_id: m for m in found.models if m.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)}
+        result, changed = found, set[int]()
+        for k, model in moving.items():
+            sightings = self._sightings(found.tracks, k)
+            strays = find_strays(sightings, model, {j: other for j, other in moving.items() if j != k}, self.focal_px)
+            for said in strays.told(found.labels.names, k, sightings, self.principal_px) if k != BACKGROUND else ():
+                self.note(said)
+            strays = strays.taken_out(sightings.n_tracks, of_background=k == BACKGROUND)
+            if len(strays):
+                # Numbers of tracks are those of what was found: what came from others is not looked at again.
+                maps = corrected_maps(result.labels.maps, k, strays, sightings, self.principal_px)
+                object_id = result.tracks.object_id.copy()
+                object_id[np.flatnonzero(found.tracks.object_id == k)[strays.tracks]] = strays.owner
+                result = replace(
+                    result, labels=replace(result.labels, maps=maps), tracks=replace(result.tracks, object_id=object_id)
+                )
+                changed |= {k, *strays.owner.tolist()}
+        return result.with_models({k: self._triangulated(moving[k], result.tracks) for k in changed & set(moving)})
+
+    def _moved(self, found: Reconstructed, k: int, strays: Strays, names: tuple[str, ...]) -> Reconstructed:
+        """Some of object k's tracks, and their pixels, as another object's."""
+        maps = corrected_maps(found.labels.maps, k, strays, self._sightings(found.tracks, k), self.principal_px)
+        object_id = found.tracks.object_id.copy()
+        object_id[np.flatnonzero(object_id == k)[strays.tracks]] = strays.owner
+        return replace(found, labels=Labels(maps, names), tracks=replace(found.tracks, object_id=object_id))
+
+    def _triangulated(self, model: ObjectModel, tracks: Tracks) -> ObjectModel:
+        """The model with the points of its present tracks."""
+        sightings = self._sightings(tracks, model.object_id)
+        structure = Structure(model.cam_from_obj, np.zeros((sightings.n_tracks, 3)), self.focal_px)
+        structure, placed = place_points(sightings, structure, model.registered, self.max_error_px)
+        anew = to_model(
+            model.object_id, model.status, model.reason, sightings, structure, model.registered, placed, self.principal_px,
+            model.quality, self.max_error_px,
+        )  # fmt: skip
+        return coloured(anew, self.video)
+
+    def _sightings(self, tracks: Tracks, k: int) -> Sightings:
+        return Sightings.from_tracks(tracks.of_object(k), self.video.n_frames, self.principal_px)
+
+
+def halves(sightings: Sightings, width: int, seed: int) -> Int[np.ndarray, " P"]:
+    """The two parts (0, 1) of an object's tracks that prefer different motions most."""
+    from scipy.spatial import cKDTree
+
+    from pipelines.segmentation import bodies
+
+    chosen = np.sort(spread_tracks(sightings, HALVED_TRACKS, seed))
+    few = sightings.of_tracks(chosen)
+    visible = few.seen.T
+    centred = np.where(visible[..., None], few.xy_px.transpose(1, 0, 2), 0.0) / width
+    half = bodies.halves(centred, visible, np.random.default_rng(seed))
+    votes = np.zeros((sightings.n_tracks, 2))
+    for t in range(sightings.n_frames):
+        here, known = np.flatnonzero(sightings.seen[t]), np.flatnonzero(visible[:, t])
+        if len(known):
+            _, nearest = cKDTree(few.xy_px[t, known]).query(sightings.xy_px[t, here])
+            np.add.at(votes, (here, half[known[nearest]]), 1)
+    result: Int[np.ndarray, " P"] = votes.argmax(1)
+    result[chosen] = half
+    return result
