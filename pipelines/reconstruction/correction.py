@@ -1,8 +1,8 @@
 """How the motions correct the masks, where a person did not give them.
 
 The segmentation knows motions over a few frames, from a few tracks; reconstructions know them over the clip. In this order: an
-object that no single motion explains is two, if its halves have good motions of their own; what moves as a larger object does
-is a piece of it; and a part of a mask that moves as another object does is given to that one (`strays`).
+object in doubt is two, if its halves have motions of their own; what moves as a larger object does is a piece of it; and a part
+of a mask that moves as another object does is given to that one (`strays`).
 """
 
 from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ class Corrector:
         return self.without_strays(self.joined(self.split(found)))
 
     def split(self, found: Reconstructed) -> Reconstructed:
-        """Objects in doubt of which each half of the tracks has a good motion, and another one, become two."""
+        """Objects in doubt of which each half of the tracks has a motion of its own become two."""
         for model in found.models[1:]:
             if model.status is not SfmStatus.OK and len(found.models) < MAX_OBJECTS:
                 found = self._split(found, model.object_id) or found
@@ -75,11 +75,9 @@ class Corrector:
             return None
         new = len(found.models)
         parted = self._moved(found, k, Strays(smaller, np.full(len(smaller), new)), (*found.labels.names, f"object {new}"))
-        parts = []
-        for j in (k, new):
-            parts.append(self.solve(j, parted.labels, parted.tracks.of_object(j)))
-            if parts[-1].status is not SfmStatus.OK:
-                return None
+        parts = [self.solve(j, parted.labels, parted.tracks.of_object(j)) for j in (k, new)]
+        if not all(part.usable for part in parts) or all(part.status is not SfmStatus.OK for part in parts):
+            return None
         misfits = [misfit_under(one, other, self.focal_px, self.principal_px) for one, other in (parts, parts[::-1])]
         # Infinite: they are hardly seen together, as two stretches of one object's way might be.
         if not all(SAME_BODY < misfit < np.inf for misfit in misfits):
