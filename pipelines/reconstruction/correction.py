@@ -83,7 +83,7 @@ class Corrector:
         if not all(SAME_BODY < misfit < np.inf for misfit in misfits):
             return None
         self.note(f"{found.labels.names[k]} was two objects: its mask is split, the smaller part is object {new}")
-        return replace(parted.with_models({k: parts[0]}), models=(*parted.with_models({k: parts[0]}).models, parts[1]))
+        return replace(parted, models=(*parted.with_models({k: parts[0]}).models, parts[1]))
 
     def joined(self, found: Reconstructed) -> Reconstructed:
         """What moves as a larger object does is a part of it. Such bodies are reconstructed from all parts."""
