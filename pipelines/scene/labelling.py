@@ -42,7 +42,7 @@ class LabelRule(StrEnum):
 class LabelConfig(StageConfig):
     """The rule for labels, and how tight the zone is."""
 
-    violated_share: float = Field(default=0.0035, ge=0, lt=0.5)
+    violated_share: float = Field(default=0.003, ge=0, lt=0.5)
     """Share of all tested rays that a valid combination may violate, and that the bounds of the zone give up together.
 
     Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): where an object touches the ground, some of
