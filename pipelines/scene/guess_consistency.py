@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
+from pipelines.scene.unseen import evenly_spread
 
 MOST_SOURCES = 24
 """Frames, evenly spread, that are asked about each guess."""
@@ -33,7 +34,7 @@ def consistent_guess(
         frames = np.flatnonzero(registered[k] & own.any((1, 2)))
         if len(frames) < 2:
             continue
-        sources = frames[np.unique(np.linspace(0, len(frames) - 1, min(MOST_SOURCES, len(frames))).round().astype(int))]
+        sources = np.array(evenly_spread(frames, MOST_SOURCES))
         for t in frames:
             confirmed, contradicted, asked = _votes(own, int(t), sources[sources != t], intrinsics, cam_from_obj[k])
             refused = (contradicted > confirmed) | ((confirmed == 0) & (asked > 0))

@@ -62,12 +62,12 @@ def unseen_rays(
     the background is known.
     """
     posed = np.flatnonzero(registered)
-    points = [_surface(column[t], guess[t], intrinsics, cam_from_world[t]) for t in _spread(posed, MOST_SOURCES)]
+    points = [_surface(column[t], guess[t], intrinsics, cam_from_world[t]) for t in evenly_spread(posed, MOST_SOURCES)]
     world = np.concatenate(points) if points else np.zeros((0, 3))
     origins, directions, depths = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros(0)]
     view_intrinsics, width, height = _wider(intrinsics, column.shape[2], column.shape[1])
     view_directions = ray_directions(view_intrinsics, pixel_centres(width, height))
-    for t in _spread(posed, MOST_CAMERAS):
+    for t in evenly_spread(posed, MOST_CAMERAS):
         ahead = guess[t][(column[t] == BACKGROUND) & (guess[t] > 0)]
         for azimuth_deg, elevation_deg in TURNS_DEG if len(ahead) else ():
             turn = turned_about_pivot(float(np.median(ahead)), azimuth_deg, elevation_deg)
@@ -82,7 +82,7 @@ def unseen_rays(
     return UnseenRays(*(torch.as_tensor(np.concatenate(part), dtype=torch.float32) for part in (origins, directions, depths)))
 
 
-def _spread(frames: Int[np.ndarray, " n"], most: int) -> Sequence[int]:
+def evenly_spread(frames: Int[np.ndarray, " n"], most: int) -> Sequence[int]:
     """At most so many of the frames, evenly spread."""
     if len(frames) == 0:
         return []
