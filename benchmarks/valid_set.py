@@ -136,6 +136,7 @@ def draw_true(rays: TellingRays, n: int, generator: np.random.Generator) -> tupl
         frame=np.zeros(len(rays.labels), int),
         xy_px=np.zeros((len(rays.labels), 2)),
         observed=np.isfinite(rays.depth_alone),
+        credible=np.isfinite(rays.depth_alone),
     )
     limits = np.tile(LOG_SCALE_RANGE, (n_columns, 1))
     limits[0] = 0

@@ -292,17 +292,15 @@ def valid_set_scores(
         sets["network"] = lambda x: network.score(x) >= _ACCEPTED_SCORE
     if zone is not None and network is not None:
         sets["zone and network"] = lambda x: zone.contains(x) & (network.score(x) >= _ACCEPTED_SCORE)
-    rows = []
-    for name, member in sets.items():
-        score = valid_set.score_membership(
-            lambda x, member=member: member(completed(x)),  # type: ignore[misc]
-            rays,
-            true_log_scale,
-            n=config.combinations,
-            generator=np.random.default_rng(config.seed),
-            threshold=config.agreement,
-        )
-        rows.append({"set": name, **asdict(score), "objects": len(columns)})
+    scores = valid_set.score_memberships(
+        {name: (lambda x, member=member: member(completed(x))) for name, member in sets.items()},  # type: ignore[misc]
+        rays,
+        true_log_scale,
+        n=config.combinations,
+        generator=np.random.default_rng(config.seed),
+        threshold=config.agreement,
+    )
+    rows = [{"set": name, **asdict(score), "objects": len(columns)} for name, score in scores.items()]
     relative = samples.log_scale[:, columns] - true_log_scale
     agreement = valid_set.true_agreement(rays.depth_alone, rays.labels, np.exp(relative - relative[:, :1]))
     valid = float(valid_set.is_valid(agreement, config.agreement).mean()) if len(relative) else float("nan")

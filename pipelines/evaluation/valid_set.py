@@ -9,7 +9,7 @@ Symbols
 A combination is valid where at least 99.5 % of the rays that hit two or more objects show the right one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,8 @@ def true_agreement(
     """Share of the rays on which the object that is seen is the nearest under each combination; 1 where there are no rays.
 
     Rays that hit fewer than two objects are left out. scales: relative to the true ones, the background's being 1.
+    Most rays show the same under all of the given combinations, most others depend on one pair of objects; only the rest are
+    compared one by one.
     """
     hit = (depth_alone > 0) & np.isfinite(depth_alone)
     telling = hit.sum(1) >= 2
@@ -78,13 +80,40 @@ def true_agreement(
         return np.ones(len(scales))
     agreed = np.zeros(len(scales))
     factor = scales.astype(np.float32)
+    if len(factor) == 0:
+        return agreed
     for k in np.unique(right):
         rays = depth[right == k]
-        size = max(1, _CELLS_PER_CHUNK // len(rays))
+        never, undecided = _decided(rays, int(k), factor)
+        n_undecided = undecided.sum(1)
+        agreed += np.sum(~never & (n_undecided == 0))
+        for j in np.flatnonzero(undecided.any(0)):
+            alone = ~never & (n_undecided == 1) & undecided[:, j]
+            bounds = np.sort(rays[alone, j].astype(float) / rays[alone, k])
+            agreed += len(bounds) - np.searchsorted(bounds, scales[:, k] / scales[:, j], side="right")
+        several = rays[~never & (n_undecided > 1)]
+        size = max(1, _CELLS_PER_CHUNK // max(len(several), 1))
         for start in range(0, len(factor), size):
             part = slice(start, start + size)
-            agreed[part] += _shown(rays, int(k), factor[part])
+            agreed[part] += _shown(several, int(k), factor[part])
     return agreed / len(depth)
+
+
+def _decided(
+    depth: Float32[np.ndarray, "rays K"], k: int, scales: Float32[np.ndarray, "h K"]
+) -> tuple[Bool[np.ndarray, " rays"], Bool[np.ndarray, "rays K"]]:
+    """Rays that show object k under no combination, and the objects that are in front of it under some only."""
+    never, undecided = ~np.isfinite(depth[:, k]), np.zeros(depth.shape, bool)
+    own = np.where(never, 0, depth[:, k])
+    for j in range(depth.shape[1]):
+        if j != k:
+            ratio = scales[:, k] / scales[:, j]
+            # A hair wider than the ratios are, so that rounding can't decide what the comparison would not.
+            behind = own * (ratio.max() * np.float32(1.00001)) < depth[:, j]
+            in_front = own * (ratio.min() * np.float32(0.99999)) > depth[:, j]
+            never |= in_front
+            undecided[:, j] = ~behind & ~in_front
+    return never, undecided
 
 
 def _shown(depth: Float32[np.ndarray, "rays K"], k: int, scales: Float32[np.ndarray, "h K"]) -> Integer[np.ndarray, " h"]:
@@ -125,20 +154,20 @@ def score_set(learned: Bool[np.ndarray, " H"], true: Bool[np.ndarray, " H"]) -> 
     )
 
 
-def score_membership(
-    member: Callable[[Float[np.ndarray, "H K"]], Bool[np.ndarray, " H"]],
+def score_memberships(
+    members: Mapping[str, Callable[[Float[np.ndarray, "H K"]], Bool[np.ndarray, " H"]]],
     rays: TellingRays,
     true_log_scale: Float[np.ndarray, " K"],
     *,
     n: int,
     generator: np.random.Generator,
     threshold: float = VALID_AGREEMENT,
-) -> SetScore:
-    """How well a membership function (the zone's, the network's) matches the true valid set.
+) -> dict[str, SetScore]:
+    """How well membership functions (the zone's, the network's) match the true valid set, on the same combinations.
 
-    member: log scales in the scene's own units -> whether they are in the learned set.
+    members: log scales in the scene's own units -> whether they are in the learned set.
     true_log_scale: log scales, in the scene's units, at which every object has its true size. `rays` has the same columns.
     """
     drawn = draw_log_scales(n, len(true_log_scale), generator)
     true = is_valid(true_agreement(rays.depth_alone, rays.labels, np.exp(drawn)), threshold)
-    return score_set(member(drawn + true_log_scale), true)
+    return {name: score_set(member(drawn + true_log_scale), true) for name, member in members.items()}

@@ -5,8 +5,11 @@ Symbols and frames
     depth           z-depth of one object rendered alone, in that object's OWN length unit; +inf where it is not hit.
                     It does not depend on the scales (DESIGN section 2), which only reorder the objects along a ray.
     column          scene column that the mask says is seen; 255 unknown
-    observed        this object's surface at this ray was really seen: hidden here, it is found unoccluded, at a matching
-                    depth, in another frame. Only observed geometry is evidence; elsewhere the field would be guessing.
+    observed        this object's surface at this ray was really seen: at the ray itself, or hidden here it is found
+                    unoccluded, at a matching depth, in another frame. Elsewhere it is continued from what was seen
+                    around: what an object hides where it touches the floor. Such a depth counts, too, because scenes are
+                    rendered with it, and it is at contacts that a scale ends; bounds that lean on it say so.
+    credible        not a part of a mover that the background hides in most frames: that is an error of its field
 """
 
 from dataclasses import dataclass, fields, replace
@@ -41,9 +44,7 @@ class EvidenceConfig(StageConfig):
     """The same for the background. Beside its edges it is seen in few frames, and its depth is smeared."""
     depth_tolerance: float = Field(default=0.03, gt=0)
     """Share of the depth by which a hidden point may miss the surface that another frame sees there."""
-    min_views: int = Field(default=1, ge=1)
-    """Frames that must have seen a hidden surface before it is evidence."""
-    min_seen_share: float = Field(default=0.5, ge=0, le=1)
+    min_seen_share: float = Field(default=0.25, ge=0, le=1)
     """Of the frames that show a mover's surface or the background in its place, at least this share shows the surface. What
     the background hides almost always is rather an error of the field: something just outside of the mover's outline."""
 
@@ -73,11 +74,13 @@ class OcclusionEvidence:
     xy_px: Float[np.ndarray, "R 2"]
     """Pixel of the full-size video."""
     observed: Bool[np.ndarray, "R K"]
+    credible: Bool[np.ndarray, "R K"]
 
     def __post_init__(self) -> None:
         n, k = self.depth.shape
         check(
-            self.opacity.shape == self.observed.shape == (n, k) and len(self.column) == len(self.frame) == len(self.xy_px) == n,
+            self.opacity.shape == self.observed.shape == self.credible.shape == (n, k)
+            and len(self.column) == len(self.frame) == len(self.xy_px) == n,
             "occlusion evidence has columns of different lengths",
         )
 
@@ -106,13 +109,15 @@ def evidence_from_maps(
     hit_at_ray = counted[t, :, y, x]
     depth = np.where(hit_at_ray, maps.depth[t, :, y, x], np.float32(np.inf))
     centres_px = pixel_centres(width, height)[y, x]
+    observed, credible = _seen(maps, hit, depth, t, centres_px, maps.column[t, y, x], config)
     return OcclusionEvidence(
         depth=depth,
         opacity=maps.opacity[t, :, y, x],
         column=maps.column[t, y, x],
         frame=maps.frames[t],
         xy_px=centres_px * ((full_width or width) / width),
-        observed=_observed(maps, hit, depth, t, centres_px, maps.column[t, y, x], config),
+        observed=observed,
+        credible=credible,
     )
 
 
@@ -163,7 +168,7 @@ def _at_outline(
     return ~seen & near_seen & ~well_inside
 
 
-def _observed(
+def _seen(
     maps: AloneMaps,
     hit: Bool[np.ndarray, "T K h w"],
     depth: Float[np.ndarray, "R K"],
@@ -171,10 +176,11 @@ def _observed(
     xy_px: Float[np.ndarray, "R 2"],
     column: UInt8[np.ndarray, " R"],
     config: EvidenceConfig,
-) -> Bool[np.ndarray, "R K"]:
-    """Whether each object's surface at each ray is seen: at this ray itself, or in enough other frames."""
+) -> tuple[Bool[np.ndarray, "R K"], Bool[np.ndarray, "R K"]]:
+    """Whether each object's surface at each ray is observed, and whether it is credible."""
     n_columns = depth.shape[1]
     observed = (column[:, None] == np.arange(n_columns)) & np.isfinite(depth)
+    credible = np.isfinite(depth)
     directions = ray_directions(maps.intrinsics, xy_px).astype(np.float32)
     for k in range(n_columns):
         rays = np.nonzero(np.isfinite(depth[:, k]) & (column != k))[0]
@@ -182,8 +188,11 @@ def _observed(
         obj_from_cam = invert(maps.cam_from_obj[k])[t[rays]].astype(np.float32)
         points_obj = np.einsum("nij,nj->ni", obj_from_cam[:, :3, :3], points_cam) + obj_from_cam[:, :3, 3]
         seen_surface = np.where(hit[:, k] & (maps.column == k), maps.depth[:, k], np.float32(np.nan))
-        observed[rays, k] = _seen_elsewhere(maps, k, points_obj, seen_surface, t[rays], config)
-    return observed
+        views, hidden = _seen_elsewhere(maps, k, points_obj, seen_surface, t[rays], config.depth_tolerance)
+        observed[rays, k] = views > 0
+        if k != BACKGROUND:
+            credible[rays, k] = views >= config.min_seen_share * (views + hidden)
+    return observed, credible
 
 
 def _seen_elsewhere(
@@ -192,9 +201,9 @@ def _seen_elsewhere(
     points_obj: Float[np.ndarray, "n 3"],
     seen_surface: Float[np.ndarray, "T h w"],
     own_frame: Int[np.ndarray, " n"],
-    config: EvidenceConfig,
-) -> Bool[np.ndarray, " n"]:
-    """Points of object k that `min_views` other frames see unoccluded, and of a mover that the background mostly leaves free.
+    depth_tolerance: float,
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """In how many other frames each point of object k is seen unoccluded, and in how many the background is seen instead.
 
     seen_surface: the object's depth where it is seen, else NaN.
     """
@@ -210,6 +219,6 @@ def _seen_elsewhere(
         x, y = xy_px[inside].astype(int).T
         z = points_cam[inside, 2]
         # A comparison with NaN (not seen there) is False.
-        views[inside] += np.abs(seen_surface[u, y, x] - z) <= config.depth_tolerance * z
-        hidden[inside] += (maps.column[u, y, x] == BACKGROUND) & (k != BACKGROUND)
-    return (views >= config.min_views) & (views >= config.min_seen_share * (views + hidden))
+        views[inside] += np.abs(seen_surface[u, y, x] - z) <= depth_tolerance * z
+        hidden[inside] += maps.column[u, y, x] == BACKGROUND
+    return views, hidden

@@ -45,8 +45,8 @@ class LabelConfig(StageConfig):
     violated_share: float = Field(default=0.003, ge=0, lt=0.5)
     """Share of all tested rays that a valid combination may violate, and that the bounds of the zone give up together.
 
-    Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): where an object touches the ground, some of
-    what it hides was never seen, so the rays that are violated first are under-represented among those that can be tested.
+    Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): the rays that are violated first lie beside
+    outlines, where objects touch, and depths are unreliable there, so they are under-represented among the tested ones.
     """
     max_noise_share: float = Field(default=0.2, ge=0, le=1)
     """Share of the rays that may be left out because even the best combination violates them."""
@@ -206,6 +206,7 @@ def without_violated(tests: OrderTests, log_scale: Float[np.ndarray, " K"]) -> O
         front=tests.front[kept],
         back=tests.back[kept],
         bound=tests.bound[kept],
+        guessed=tests.guessed[kept],
         ray_frame=tests.ray_frame[kept_ray],
         ray_xy_px=tests.ray_xy_px[kept_ray],
     )

@@ -12,7 +12,7 @@ and an object too transparent to hide the seen one sets no test.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from pipelines.scene.evidence import OcclusionEvidence
 
@@ -25,6 +25,8 @@ class OrderTests:
     front: UInt8[np.ndarray, " M"]
     back: UInt8[np.ndarray, " M"]
     bound: Float[np.ndarray, " M"]
+    guessed: Bool[np.ndarray, " M"]
+    """The hidden surface was never seen there; its depth is continued from what was seen around."""
     ray_frame: Int[np.ndarray, " R"]
     """Frame and full-size pixel of each tested ray."""
     ray_xy_px: Float[np.ndarray, "R 2"]
@@ -38,14 +40,14 @@ class OrderTests:
 
 
 def order_tests(evidence: OcclusionEvidence) -> OrderTests:
-    """Every test that the evidence supports. Rays without one (nothing observed behind what is seen) are left out."""
+    """Every test that the evidence supports. Rays without one (nothing credible behind what is seen) are left out."""
     n_rays, n_columns = evidence.depth.shape
     rows, front = np.arange(n_rays), evidence.column.astype(int)
     front_opacity = evidence.opacity[rows, front][:, None]
     front_depth = evidence.depth[rows, front][:, None]
 
     rival = np.isfinite(evidence.depth) & (np.arange(n_columns) != front[:, None])
-    hides = rival & evidence.observed & (evidence.opacity > (1 - evidence.opacity) * front_opacity)
+    hides = rival & evidence.credible & (evidence.opacity > (1 - evidence.opacity) * front_opacity)
     outshines = rival & (front_opacity < (1 - front_opacity) * evidence.opacity)
     hopeless = ~np.isfinite(front_depth[:, 0]) | outshines.any(1)
 
@@ -57,6 +59,7 @@ def order_tests(evidence: OcclusionEvidence) -> OrderTests:
         front=front[ray].astype(np.uint8),
         back=back.astype(np.uint8),
         bound=bound,
+        guessed=~evidence.observed[ray, back],
         ray_frame=evidence.frame[tested],
         ray_xy_px=evidence.xy_px[tested],
         n_columns=n_columns,

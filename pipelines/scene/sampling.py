@@ -227,6 +227,7 @@ def _describe_end(scene: ScaledScene, bounds: list[Bound]) -> dict[str, Any]:
                 "frame": bound.frame,
                 "xy_px": bound.xy_px,
                 "assumed": bound.assumed,
+                "guessed": bound.guessed,
             }
             for bound in bounds
         ],

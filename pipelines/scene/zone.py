@@ -33,7 +33,7 @@ from pipelines.scene.zone_sampling import Measure
 
 _BISECTIONS = 8
 _MAX_BATCHES = 16
-_ARRAYS = ("bounds", "frame", "xy_px", "assumed")
+_ARRAYS = ("bounds", "frame", "xy_px", "assumed", "guessed")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Bound:
     xy_px: tuple[float, float] | None
     assumed: bool
     """It does not come from the video: a near or far limit, or it leans on geometry that is itself assumed."""
+    guessed: bool = False
+    """The hidden surface was never seen at that ray: its depth is continued from what was seen around."""
 
     def describe(self, names: Sequence[str]) -> str:
         """One clause for people."""
@@ -55,7 +57,7 @@ class Bound:
             column, side = (self.front, "far") if self.back == 0 else (self.back, "near")
             return f"the {side} limit of {names[column]}"
         x, y = self.xy_px
-        doubt = " (assumed depth)" if self.assumed else ""
+        doubt = " (assumed depth)" if self.assumed else " (never seen there, depth from around)" if self.guessed else ""
         return f"{names[self.front]} hides {names[self.back]} in frame {self.frame} at pixel ({x:.1f}, {y:.1f}){doubt}"
 
 
@@ -86,6 +88,7 @@ class Zone:
     """Frame and full-size pixel of the ray that sets each bound; -1 and NaN where it is a limit or there is none."""
     xy_px: Float[np.ndarray, "K K 2"]
     assumed: Bool[np.ndarray, "K K"]
+    guessed: Bool[np.ndarray, "K K"]
     violated_share: float
     """Share of all tested rays whose tests may be violated."""
     allowed: int = 0
@@ -253,7 +256,7 @@ class Zone:
         limit, assumed = float(self.bounds[i, j]), bool(self.assumed[i, j])
         if frame < 0:
             return Bound(i, j, limit, None, None, assumed)
-        return Bound(i, j, limit, frame, (float(x), float(y)), assumed)
+        return Bound(i, j, limit, frame, (float(x), float(y)), assumed, bool(self.guessed[i, j]))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for an npz file."""
@@ -292,6 +295,7 @@ def zone_at_share(
     bounds[1:, 0], bounds[0, 1:] = log_scale_range[1:, 1], -log_scale_range[1:, 0]
     frame, xy_px, assumed = np.full((n, n), -1), np.full((n, n, 2), np.nan), np.isfinite(bounds)
     np.fill_diagonal(assumed, False)
+    guessed = np.zeros((n, n), bool)
     allowed = int(violated_share * tests.n_rays)
     tails = []
     for i, j, rows in _by_pair(tests):
@@ -308,8 +312,8 @@ def zone_at_share(
         bounds[i, j] = tests.bound[binding]
         ray = tests.ray[binding]
         frame[i, j], xy_px[i, j] = tests.ray_frame[ray], tests.ray_xy_px[ray]
-        assumed[i, j] = i in assumed_columns or j in assumed_columns
-    return Zone(bounds, frame, xy_px, assumed, violated_share, allowed, tuple(tails))
+        assumed[i, j], guessed[i, j] = i in assumed_columns or j in assumed_columns, tests.guessed[binding]
+    return Zone(bounds, frame, xy_px, assumed, guessed, violated_share, allowed, tuple(tails))
 
 
 def tightest_zone(

@@ -28,7 +28,7 @@ def maps() -> AloneMaps:
 def zone_of(bounds: list[list[float]]) -> Zone:
     n = len(bounds)
     matrix = np.array(bounds, float)
-    return Zone(matrix, np.full((n, n), -1), np.full((n, n, 2), np.nan), np.zeros((n, n), bool), 0.0)
+    return Zone(matrix, np.full((n, n), -1), np.full((n, n, 2), np.nan), np.zeros((n, n), bool), np.zeros((n, n), bool), 0.0)
 
 
 def test_ones_puts_every_object_at_the_same_median_depth(maps):

@@ -74,14 +74,16 @@ def test_membership_is_asked_in_the_scenes_own_units():
     """A set that knows the exact bound, in units in which the true scale is 5, is perfect."""
     rays = valid_set.TellingRays(np.array([[3.0, 2.0]], np.float32), np.array([1]))
     truth = np.log([1.0, 5.0])
-    score = valid_set.score_membership(
-        lambda x: x[:, 1] - truth[1] < np.log(1.5), rays, truth, n=500, generator=np.random.default_rng(0)
+    scores = valid_set.score_memberships(
+        {"all": lambda x: x[:, 1] - truth[1] < np.log(1.5), "half": lambda x: x[:, 1] - truth[1] < -0.1},
+        rays,
+        truth,
+        n=4000,
+        generator=np.random.default_rng(0),
     )
+    score, half = scores["all"], scores["half"]
     # The bound log 1.5 = 0.405 lies outside the drawn range, so everything is valid.
     assert (score.precision, score.recall, score.true_share) == (1, 1, 1)
-    half = valid_set.score_membership(
-        lambda x: x[:, 1] - truth[1] < -0.1, rays, truth, n=4000, generator=np.random.default_rng(0)
-    )
     assert half.recall == pytest.approx(0.5, abs=0.03) and half.precision == 1
 
 

@@ -22,6 +22,7 @@ def make_evidence(
         frame=np.arange(n),
         xy_px=np.stack([np.arange(n) + 0.5, np.full(n, 2.5)], axis=1),
         observed=np.isfinite(depths),
+        credible=np.isfinite(depths),
     )
 
 
@@ -34,6 +35,7 @@ def make_tests(rows: Sequence[tuple[int, int, int, float]], n_columns: int, n_ra
         front=front.astype(np.uint8),
         back=back.astype(np.uint8),
         bound=bound.astype(float),
+        guessed=np.zeros(len(bound), bool),
         ray_frame=np.arange(n),
         ray_xy_px=np.stack([np.arange(n) + 0.5, np.full(n, 2.5)], axis=1),
         n_columns=n_columns,

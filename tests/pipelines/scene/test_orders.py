@@ -15,9 +15,13 @@ def test_bounds_by_hand(evidence_of):
     assert tests.n_rays == 3
 
 
-def test_unobserved_depths_set_no_test(evidence_of):
+def test_incredible_depths_set_no_test_and_unobserved_ones_are_guesses(evidence_of):
     evidence = evidence_of([[8.0, 2.0, INF], [9.0, 4.0, 3.0]], column=[1, 2])
     evidence.observed[:, 0] = False
+    tests = order_tests(evidence)
+    assert tests.ray.tolist() == [0, 1, 1] and tests.back.tolist() == [0, 0, 1]
+    assert tests.guessed.tolist() == [True, True, False]
+    evidence.credible[:, 0] = False
     tests = order_tests(evidence)
     assert tests.ray.tolist() == [0] and tests.back.tolist() == [1]
     assert tests.ray_frame.tolist() == [1]

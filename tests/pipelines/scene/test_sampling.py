@@ -199,6 +199,7 @@ def test_any_number_of_objects(n_columns, context):
         frame=np.arange(len(depths) if n_columns > 1 else 0),
         xy_px=np.zeros((len(depths) if n_columns > 1 else 0, 2)),
         observed=np.ones(depths.shape if n_columns > 1 else (0, 1), bool),
+        credible=np.ones(depths.shape if n_columns > 1 else (0, 1), bool),
     )
     ids = tuple(range(n_columns))
     network = ScaleNetwork(ranges(n_columns))

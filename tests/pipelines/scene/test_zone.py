@@ -81,7 +81,7 @@ def test_a_chain_of_cycles_is_found_wherever_it_is():
         n = int(generator.integers(2, 8))
         bounds = np.where(generator.random((n, n)) < 0.4, generator.uniform(-0.4, 1.0, (n, n)), np.inf)
         np.fill_diagonal(bounds, 0.0)
-        zone = Zone(bounds, np.zeros((n, n), int), np.zeros((n, n, 2)), np.zeros((n, n), bool), 0.0)
+        zone = Zone(bounds, np.zeros((n, n), int), np.zeros((n, n, 2)), np.zeros((n, n), bool), np.zeros((n, n), bool), 0.0)
         closed = bounds.copy()
         for via in range(n):
             closed = np.minimum(closed, closed[:, via, None] + closed[None, via])

@@ -18,7 +18,7 @@ def wedge() -> Zone:
     frame[1, 0], frame[1, 2] = 2, 5
     xy_px[1, 0], xy_px[1, 2] = (40.5, 50.5), (90.5, 60.5)
     assumed = np.isfinite(bounds) & ~np.eye(3, dtype=bool) & (frame < 0)
-    return Zone(bounds, frame, xy_px, assumed, 0.005)
+    return Zone(bounds, frame, xy_px, assumed, np.zeros_like(assumed), 0.005)
 
 
 @pytest.fixture(scope="session")
