@@ -1,8 +1,9 @@
 """How the motions correct the masks, where a person did not give them.
 
 The segmentation knows motions over a few frames, from a few tracks; reconstructions know them over the clip. In this order: an
-object in doubt is two, if its halves have motions of their own; what moves as a larger object does is a piece of it; and a part
-of a mask that moves as another object does is given to that one (`strays`).
+object in doubt is two, if its halves have motions of their own; what moves as a larger object does is a piece of it; strangers
+in a mask (`strays`) are an object, if they have a motion of their own; and those that move as another object does are given to
+that one.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,18 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from pipelines.artifacts import BACKGROUND, MAX_OBJECTS, Labels, ObjectModel, SfmStatus, Tracks, Video
+from pipelines.artifacts import BACKGROUND, MAX_OBJECTS, UNKNOWN, Labels, ObjectModel, SfmStatus, Tracks, Video
 from pipelines.reconstruction.bundle import Structure
 from pipelines.reconstruction.grow import place_points
 from pipelines.reconstruction.model import coloured, to_model
-from pipelines.reconstruction.pieces import SAME_BODY, as_piece, bodies_of, misfit_under
+from pipelines.reconstruction.pieces import SAME_BODY, as_piece, bodies_of, body_of, misfit_under
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
-from pipelines.reconstruction.strays import Strays, corrected_maps, find_strays
+from pipelines.reconstruction.strays import LEFT_OUT_SHARE, Strays, corrected_maps, find_strays
 
 MIN_PART_TRACKS = 60
 """Each of the two bodies that an object is split into has so many tracks."""
 HALVED_TRACKS = 800
 """So many tracks are compared with each other to find the halves; the others follow their neighbours."""
+_MOVING = (SfmStatus.OK, SfmStatus.DOUBTFUL)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Corrector:
 
     def corrected(self, found: Reconstructed) -> Reconstructed:
         """All corrections. Numbers of objects stay; new ones come after them."""
-        return self.without_strays(self.joined(self.split(found)))
+        return self.without_strays(self.founded(self.joined(self.split(found))))
 
     def split(self, found: Reconstructed) -> Reconstructed:
         """Objects in doubt of which each half of the tracks has a motion of its own become two."""
@@ -99,9 +101,39 @@ class Corrector:
                 changed[body] = model
         return whole.with_models(changed)
 
+    def founded(self, found: Reconstructed) -> Reconstructed:
+        """Strangers in a mask that no motion explains become an object where they have a motion of their own."""
+        for model in found.models[1:]:
+            if model.status in _MOVING and len(found.models) < MAX_OBJECTS:
+                found = self._founded(found, model.object_id) or found
+        return found
+
+    def _founded(self, found: Reconstructed, k: int) -> Reconstructed | None:
+        """The strangers among object k's tracks as an object. None where there are few, or they are none."""
+        others = {m.object_id: m for m in found.models if m.status in _MOVING}
+        sightings, host = self._sightings(found.tracks, k), others.pop(k)
+        strays = find_strays(sightings, host, others, self.focal_px)
+        strangers = strays.tracks[strays.owner == UNKNOWN]
+        if len(strangers) < max(MIN_PART_TRACKS, LEFT_OUT_SHARE * sightings.n_tracks):
+            return None
+        new = len(found.models)
+        parted = self._moved(found, k, Strays(strangers, np.full(len(strangers), new)), (*found.labels.names, f"object {new}"))
+        stranger = self.solve(new, parted.labels, parted.tracks.of_object(new))
+        if stranger.status is not SfmStatus.OK:
+            return None
+        if body_of(stranger, [host, *others.values()], self.focal_px, self.principal_px) is not None:
+            return None
+        share = len(strangers) / sightings.n_tracks
+        self.note(
+            f"{100 * share:.0f} % of the tracks of {found.labels.names[k]} have a motion of their own: they are object {new}"
+        )
+        rest = self.solve(k, parted.labels, parted.tracks.of_object(k))
+        host = rest if rest.status is SfmStatus.OK else self._triangulated(host, parted.tracks)
+        return replace(parted, models=(*parted.with_models({k: host}).models, stranger))
+
     def without_strays(self, found: Reconstructed) -> Reconstructed:
         """Tracks and pixels that another object's motion explains are that object's; points are triangulated anew."""
-        moving = {m.object_id: m for m in found.models if m.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)}
+        moving = {m.object_id: m for m in found.models if m.status in _MOVING}
         result, changed = found, set[int]()
         for k, model in moving.items():
             sightings = self._sightings(found.tracks, k)
