@@ -140,7 +140,7 @@ class Case:
             tables = evaluate(EVALUATION, scene=scene, samples=samples, sfm=sfm, labels=labels, truth=truth, context=context)
         best = tables["novel_views"][0]
         alignment = align(scene.object_ids, scene.cam_from_obj, scene.registered, labels, truth)
-        rays = telling_rays(truth, max_rays=30_000)
+        rays = telling_rays(truth)
         relative = np.exp(samples.log_scale - alignment.true_log_scale)
         truly_valid = is_valid(true_agreement(rays.depth_alone, rays.labels, relative))
         row: Row = {"psnr_db": best["psnr_db"], "ssimae": best["ssimae"], "invalid_share": float(1 - truly_valid.mean())}

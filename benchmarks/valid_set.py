@@ -56,7 +56,6 @@ WIDTH_PX = 192
 ASSUMED_LIMIT = 1.0
 """Near and far limits around the true log scale when the depths are the true ones."""
 N_DRAWS = 5000
-MAX_RAYS = 30_000
 N_SAMPLES = 1000
 
 
@@ -209,7 +208,7 @@ def main() -> None:
     )
     for i, folder in enumerate(options.scenes):
         truth = GroundTruth.load(folder)
-        rays = telling_rays(truth, max_rays=MAX_RAYS)
+        rays = telling_rays(truth)
         if options.trained:
             from pipelines.scene.scene import Scene
 

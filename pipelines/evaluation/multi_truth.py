@@ -30,7 +30,7 @@ def true_combinations(truth: GroundTruth, n: int, generator: np.random.Generator
 
     Raises ReconstructionError where fewer than n of the drawn combinations are valid.
     """
-    rays = valid_set.telling_rays(truth, max_rays=20_000)
+    rays = valid_set.telling_rays(truth)
     drawn = valid_set.draw_log_scales(_DRAWS, truth.n_objects, generator)
     found = []
     for part in np.array_split(drawn, 20):
