@@ -18,13 +18,16 @@ from pipelines.reconstruction.grow import place_points
 from pipelines.reconstruction.model import coloured, to_model
 from pipelines.reconstruction.pieces import SAME_BODY, as_piece, bodies_of, body_of, misfit_under
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
-from pipelines.reconstruction.strays import LEFT_OUT_SHARE, Strays, corrected_maps, find_strays
+from pipelines.reconstruction.strays import LEFT_OUT_SHARE, Strays, corrected_maps, find_strays, missing, places
 
 MIN_PART_TRACKS = 60
 """Each of the two bodies that an object is split into has so many tracks."""
 HALVED_TRACKS = 800
 """So many tracks are compared with each other to find the halves; the others follow their neighbours."""
-_MOVING = (SfmStatus.OK, SfmStatus.DOUBTFUL)
+MIN_STRANGERS = 30
+"""Fewer strangers in one place are no object."""
+REACH = 0.05
+"""Of the width: strangers this near to each other are in one place."""
 
 
 @dataclass(frozen=True)
@@ -103,37 +106,46 @@ class Corrector:
 
     def founded(self, found: Reconstructed) -> Reconstructed:
         """Strangers in a mask that no motion explains become an object where they have a motion of their own."""
-        for model in found.models[1:]:
-            if model.status in _MOVING and len(found.models) < MAX_OBJECTS:
-                found = self._founded(found, model.object_id) or found
+        for host in [model for model in found.models if model.usable]:
+            for strangers in self._strangers(found, host.object_id):
+                if len(found.models) < MAX_OBJECTS:
+                    found = self._founded(found, host.object_id, strangers) or found
         return found
 
-    def _founded(self, found: Reconstructed, k: int) -> Reconstructed | None:
-        """The strangers among object k's tracks as an object. None where there are few, or they are none."""
-        others = {m.object_id: m for m in found.models if m.status in _MOVING}
-        sightings, host = self._sightings(found.tracks, k), others.pop(k)
-        strays = find_strays(sightings, host, others, self.focal_px)
-        strangers = strays.tracks[strays.owner == UNKNOWN]
-        if len(strangers) < max(MIN_PART_TRACKS, LEFT_OUT_SHARE * sightings.n_tracks):
-            return None
-        new = len(found.models)
-        parted = self._moved(found, k, Strays(strangers, np.full(len(strangers), new)), (*found.labels.names, f"object {new}"))
+    def _strangers(self, found: Reconstructed, k: int) -> list[Int[np.ndarray, " n"]]:
+        """Tracks of object k that no motion explains, in groups that are large enough for an object."""
+        sightings = self._sightings(found.tracks, k)
+        others = {m.object_id: m for m in found.models if m.usable and m.object_id != k}
+        strays = find_strays(sightings, found.models[k], others, self.focal_px)
+        groups = places(sightings, strays.tracks[strays.owner == UNKNOWN], REACH * self.video.width)
+        least = MIN_STRANGERS if k == BACKGROUND else max(MIN_STRANGERS, LEFT_OUT_SHARE * sightings.n_tracks)
+        return [group for group in groups if len(group) >= least]
+
+    def _founded(self, found: Reconstructed, k: int, strangers: Int[np.ndarray, " n"]) -> Reconstructed | None:
+        """These of object k's tracks as an object, in doubt: its mask is as coarse as they are, and nothing else speaks for it.
+
+        None where they are no object; if they are the background's, that is told.
+        """
+        new, name = len(found.models), found.labels.names[k]
+        owner = np.full(len(strangers), new)
+        parted = self._moved(found, k, Strays(strangers, owner), (*found.labels.names, f"object {new}"))
         stranger = self.solve(new, parted.labels, parted.tracks.of_object(new))
-        if stranger.status is not SfmStatus.OK:
+        known = [model for model in found.models if model.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)]
+        if stranger.status is not SfmStatus.OK or body_of(stranger, known, self.focal_px, self.principal_px) is not None:
+            if k == BACKGROUND:
+                self.note(missing(self._sightings(found.tracks, k), strangers, self.principal_px))
             return None
-        if body_of(stranger, [host, *others.values()], self.focal_px, self.principal_px) is not None:
-            return None
-        share = len(strangers) / sightings.n_tracks
-        self.note(
-            f"{100 * share:.0f} % of the tracks of {found.labels.names[k]} have a motion of their own: they are object {new}"
-        )
-        rest = self.solve(k, parted.labels, parted.tracks.of_object(k))
-        host = rest if rest.status is SfmStatus.OK else self._triangulated(host, parted.tracks)
+        reason = f"{len(strangers)} tracks of {name} have a motion of their own: check the mask in overlay.mp4"
+        stranger = replace(stranger, status=SfmStatus.DOUBTFUL, reason=reason)
+        host = found.models[k]
+        if k != BACKGROUND:
+            rest = self.solve(k, parted.labels, parted.tracks.of_object(k))
+            host = rest if rest.status is SfmStatus.OK else self._triangulated(host, parted.tracks)
         return replace(parted, models=(*parted.with_models({k: host}).models, stranger))
 
     def without_strays(self, found: Reconstructed) -> Reconstructed:
         """Tracks and pixels that another object's motion explains are that object's; points are triangulated anew."""
-        moving = {m.object_id: m for m in found.models if m.status in _MOVING}
+        moving = {m.object_id: m for m in found.models if m.usable}
         result, changed = found, set[int]()
         for k, model in moving.items():
             sightings = self._sightings(found.tracks, k)
@@ -160,7 +172,9 @@ class Corrector:
         return replace(found, labels=Labels(maps, names), tracks=replace(found.tracks, object_id=object_id))
 
     def _triangulated(self, model: ObjectModel, tracks: Tracks) -> ObjectModel:
-        """The model with the points of its present tracks."""
+        """The model with the points of its present tracks. A background of assumed depth keeps its points."""
+        if model.status is SfmStatus.ASSUMED_DEPTH:
+            return model
         sightings = self._sightings(tracks, model.object_id)
         structure = Structure(model.cam_from_obj, np.zeros((sightings.n_tracks, 3)), self.focal_px)
         structure, placed = place_points(sightings, structure, model.registered, self.max_error_px)

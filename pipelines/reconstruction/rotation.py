@@ -20,6 +20,14 @@ def rays(sightings: Sightings, focal_px: float) -> Float[np.ndarray, "T P 3"]:
     return directions / np.linalg.norm(directions, axis=-1, keepdims=True)
 
 
+def on_sphere(sightings: Sightings, cam_from_obj: Float[np.ndarray, "T 4 4"], focal_px: float) -> Float[np.ndarray, "P 3"]:
+    """The mean viewing direction of each track under the rotations, at distance 1; zero where it is never seen."""
+    directions = np.nan_to_num(rays(sightings, focal_px))
+    in_world = np.einsum("tji,tpj->tpi", cam_from_obj[:, :3, :3], directions).sum(0)
+    mean: Float[np.ndarray, "P 3"] = in_world / np.maximum(np.linalg.norm(in_world, axis=-1, keepdims=True), 1e-12)
+    return mean
+
+
 def turn_between(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
     """Rotation R with b = R a, robustly: Procrustes, reweighted by the angles left."""
     weight = np.ones(len(a))
@@ -47,11 +55,9 @@ def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> 
         turn = turn_between(directions[t - 1, common], directions[t, common]) if common.sum() >= 3 else np.eye(3)
         poses[t, :3, :3] = turn @ poses[t - 1, :3, :3]
     frames, several = seen.sum(1) >= 1, seen.sum(0) >= 2
-    in_world = np.einsum("tji,tpj->tpi", poses[:, :3, :3], np.nan_to_num(directions)).sum(0)
-    points = in_world / np.maximum(np.linalg.norm(in_world, axis=-1, keepdims=True), 1e-12)
     observed = sightings.observations(frames, several)
     adjusted = adjust(
-        Structure(poses, points, focal_px),
+        Structure(poses, on_sphere(sightings, poses, focal_px), focal_px),
         observed,
         loss_px=options.loss_px,
         max_iterations=20,
@@ -59,5 +65,5 @@ def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> 
         still=True,
     )
     length = np.linalg.norm(adjusted.structure.points, axis=-1, keepdims=True)
-    on_sphere = replace(adjusted.structure, points=adjusted.structure.points / np.maximum(length, 1e-12))
-    return replace(adjusted, structure=on_sphere), support
+    scaled = replace(adjusted.structure, points=adjusted.structure.points / np.maximum(length, 1e-12))
+    return replace(adjusted, structure=scaled), support

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from pipelines.artifacts import UNKNOWN, ObjectModel
+from pipelines.artifacts import UNKNOWN, ObjectModel, SfmStatus
 from pipelines.geometry import pixel_centres
 from pipelines.reconstruction.bundle import Structure, reproject
+from pipelines.reconstruction.rotation import on_sphere
 from pipelines.reconstruction.sightings import Sightings, triangulate
 
 MISFIT = 4.0
@@ -66,8 +69,7 @@ class Strays:
                 said.append(f"{subject} move as {names[owner]} does: that part is given to it")
                 continue
             left_out = " and are left out" if share >= LEFT_OUT_SHARE else ""
-            t = int(sightings.seen[:, tracks].sum(1).argmax())
-            x, y = np.median(sightings.xy_px[t, tracks][sightings.seen[t, tracks]], axis=0) + principal_px
+            t, (x, y) = _where(sightings, tracks, principal_px)
             said.append(
                 f"{subject}, most of them near ({x:.0f}, {y:.0f}) px in frame {t}, move otherwise{left_out}: a turning "
                 "part, a shadow, or a mover that is missing; check overlay.mp4, correct with a click"
@@ -75,11 +77,32 @@ class Strays:
         return said
 
 
+def missing(sightings: Sightings, tracks: Int[np.ndarray, " n"], principal_px: Float[np.ndarray, "2"]) -> str:
+    """A sentence on strangers before the background that could not be reconstructed."""
+    t, (x, y) = _where(sightings, tracks, principal_px)
+    return (
+        f"{len(tracks)} tracks near ({x:.0f}, {y:.0f}) px in frame {t} do not move as the background does: a mover may be "
+        "missing there; check overlay.mp4, correct with a click"
+    )
+
+
+def _where(
+    sightings: Sightings, tracks: Int[np.ndarray, " n"], principal_px: Float[np.ndarray, "2"]
+) -> tuple[int, Float[np.ndarray, "2"]]:
+    """The frame that shows most of the tracks, and their middle there in px."""
+    t = int(sightings.seen[:, tracks].sum(1).argmax())
+    return t, np.median(sightings.xy_px[t, tracks][sightings.seen[t, tracks]], axis=0) + principal_px
+
+
 def track_error_px(sightings: Sightings, model: ObjectModel, focal_px: float) -> Float[np.ndarray, " P"]:
     """Median error of each track under an object's poses; NaN where too few registered frames see it, or its depth is open."""
     structure = Structure(model.cam_from_obj, np.zeros((sightings.n_tracks, 3)), focal_px)
     observed = sightings.observations(model.registered, np.ones(sightings.n_tracks, bool))
-    points, spread = triangulate(observed, structure, sightings.n_tracks)
+    if model.status is SfmStatus.ASSUMED_DEPTH:
+        posed = Sightings(np.where(model.registered[:, None, None], sightings.xy_px, np.nan))
+        points, spread = on_sphere(posed, model.cam_from_obj, focal_px), np.ones(sightings.n_tracks)
+    else:
+        points, spread = triangulate(observed, structure, sightings.n_tracks)
     residual, depth = reproject(Structure(model.cam_from_obj, points, focal_px), observed)
     off_px = np.where(depth > 0, np.linalg.norm(residual, axis=-1), np.inf)
     order = np.lexsort((off_px, observed.point))
@@ -117,6 +140,19 @@ def find_strays(sightings: Sightings, model: ObjectModel, others: Mapping[int, O
         better = around > best
         owner[better], best[better] = k, around[better]
     return Strays(strays, owner)
+
+
+def places(sightings: Sightings, tracks: Int[np.ndarray, " n"], reach_px: float) -> list[Int[np.ndarray, " m"]]:
+    """The tracks in groups, largest first: neighbours within a reach in some frame are in one group."""
+    links = [np.zeros((0, 2), int)]
+    for t in range(sightings.n_frames):
+        here = np.flatnonzero(sightings.seen[t, tracks])
+        if len(here):
+            links.append(here[cKDTree(sightings.xy_px[t, tracks[here]]).query_pairs(reach_px, output_type="ndarray")])
+    first, second = np.concatenate(links).T
+    n = len(tracks)
+    _, group = connected_components(coo_matrix((np.ones(len(first)), (first, second)), (n, n)), directed=False)
+    return sorted((tracks[group == g] for g in range(int(group.max(initial=-1)) + 1)), key=len, reverse=True)
 
 
 def _limit_px(error_px: Float[np.ndarray, " P"]) -> float:

@@ -291,6 +291,12 @@ def with_strangers(case: Case, share: float = 1 / 3) -> tuple[Case, Labels]:
     return replace(case, cam_from_obj=[*case.cam_from_obj, path], tracks=tracks), Labels(maps, names)
 
 
+def without_tracks(tracks: Tracks, gone: np.ndarray) -> Tracks:
+    """The tracks, some of them without sightings."""
+    kept = ~np.isin(tracks.track, gone)
+    return replace(tracks, track=tracks.track[kept], frame=tracks.frame[kept], xy_px=tracks.xy_px[kept])
+
+
 def test_a_part_that_moves_as_another_object_does_is_given_to_it(tmp_path):
     case, labels = with_strangers(make_case(tmp_path, mover_tracks=150))
     config = SfmConfig(focal_px=FOCAL_PX)
@@ -313,8 +319,14 @@ def test_a_part_that_moves_as_another_object_does_is_given_to_it(tmp_path):
             assert pose_error(model.cam_from_obj, true).rotation_deg < 0.5
 
 
-@pytest.mark.parametrize(("host_tracks", "said"), [(150, "was two objects"), (600, "have a motion of their own")])
-def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, host_tracks, said):
+@pytest.mark.parametrize(
+    ("host_tracks", "said", "status"),
+    [
+        (150, "one was two objects", SfmStatus.OK),
+        (600, "150 tracks of one have a motion of their own", SfmStatus.DOUBTFUL),
+    ],
+)
+def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, host_tracks, said, status):
     """In doubt, as neither half rules, or in none, as the first one does and the other's tracks are strangers."""
     case, labels = with_strangers(make_case(tmp_path, mover_tracks=host_tracks), share=1.0)
     assert labels.n_objects == 2
@@ -323,7 +335,7 @@ def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, host_tracks, said):
     context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"), notes)
     config = SfmConfig(focal_px=FOCAL_PX)
     sfm = reconstruct(config, video=case.video, labels=labels, tracks=case.tracks, context=context)
-    assert [model.status for model in sfm.objects] == [SfmStatus.OK] * 3
+    assert [model.status for model in sfm.objects] == [SfmStatus.OK, SfmStatus.OK, status]
     assert sum(said in note for note in notes.said) == 1
     assert [model.object_id for model in Sfm.load(tmp_path / "out").objects] == [0, 1, 2]
     corrected = sfm.corrected(labels, tmp_path / "out")
@@ -335,3 +347,30 @@ def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, host_tracks, said):
     assert errors[0, first] < 0.5 and errors[1, 1 - first] < 0.5
     shares = [(corrected.maps == k).sum() / (labels.maps == 1).sum() for k in (1, 2)]
     assert shares[first] > 0.9 * host_tracks / (host_tracks + 150) and shares[1 - first] > 0.8 * 150 / (host_tracks + 150)
+
+
+@pytest.mark.parametrize("camera", ["moving", "turning"])
+@pytest.mark.parametrize("is_rigid", [True, False])
+def test_a_mover_in_the_background_is_found_or_told(tmp_path, camera, is_rigid):
+    """Sixty of the background's tracks move otherwise: as one body, or every one its own way."""
+    case, _ = with_strangers(make_case(tmp_path, camera, mover_tracks=60), share=0.0)
+    strange = np.flatnonzero(case.tracks.object_id == 2)
+    tracks = without_tracks(case.tracks, strange[60:])
+    if not is_rigid:
+        waves = np.random.default_rng(2).normal(size=(len(case.tracks.object_id), 2, 3)) * 3
+        time = np.stack([np.sin((f + 1) * tracks.frame / N_FRAMES * np.pi) for f in range(3)])
+        swayed = tracks.xy_px + np.einsum("ncf,fn->nc", waves[tracks.track], time)
+        tracks = replace(tracks, xy_px=np.where(np.isin(tracks.track, strange)[:, None], swayed, tracks.xy_px))
+    tracks = replace(tracks, object_id=np.minimum(case.tracks.object_id, 1) * (case.tracks.object_id != 2).astype(np.uint8))
+    (tmp_path / "out").mkdir()
+    notes = Notes()
+    context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"), notes)
+    labels = Labels(np.zeros((N_FRAMES, HEIGHT, WIDTH), np.uint8), ("background", "one"))
+    sfm = reconstruct(SfmConfig(focal_px=FOCAL_PX), video=case.video, labels=labels, tracks=tracks, context=context)
+    if is_rigid:
+        assert [model.status for model in sfm.objects[1:]] == [SfmStatus.OK, SfmStatus.DOUBTFUL]
+        assert sfm.corrected(labels, tmp_path / "out").names == ("background", "one", "object 2")
+        assert pose_error(sfm.objects[2].cam_from_obj, case.cam_from_obj[2]).rotation_deg < 2
+    else:
+        assert len(sfm.objects) == 2
+        assert any("a mover may be missing" in note for note in notes.said)
