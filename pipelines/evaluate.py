@@ -66,7 +66,7 @@ class EvaluateConfig(StageConfig):
     """Scale combinations on which learned and true valid set are compared."""
     agreement: float = Field(default=0.995, gt=0, le=1)
     """A combination is truly valid where at least this share of the rays that tell shows the right object."""
-    max_rays: int = Field(default=1_000_000, ge=1)
+    max_rays: int = Field(default=400_000, ge=1)
     """Rays that the true agreement is computed on, at most. A share of 0.5 % of 50,000 rays is known to a tenth only, which
     moved the precision by up to 0.02."""
     seed: int = Field(default=0, ge=0)

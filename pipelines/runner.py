@@ -1,5 +1,6 @@
 """Which stage needs what, and running only what is out of date."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -200,8 +201,10 @@ def _path_file(config: Config) -> dict[str, Path | None]:
 
 
 def _render_variant(config: Config) -> str:
-    """Camera path and samples as one folder name: `sway-diverse4`."""
-    return re.sub(r"[^\w.+-]+", "", f"{Path(str(config.render.path)).stem}-{config.render.samples}")
+    """Camera path and samples as one folder name: `sway-diverse_4`; a path of one's own with a digest of its place."""
+    path = Path(str(config.render.path))
+    own = f"-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]}" if path.suffix == ".json" else ""
+    return re.sub(r"[^\w.+-]+", "_", f"{path.stem}{own}-{config.render.samples}")
 
 
 STAGES: dict[str, Stage] = {

@@ -46,17 +46,22 @@ def depth_prior(maps: AloneMaps, prior: dict[int, Float[np.ndarray, "h w"]]) -> 
 
 
 def zone_centre(zone: Zone, generator: np.random.Generator) -> Float[np.ndarray, " K"]:
-    """Centre of mass of the zone in log scales. The zone is convex, so it lies inside."""
+    """Centre of mass of the zone in log scales."""
     return zone.sample(_ZONE_SAMPLES, generator).mean(0)
 
 
 def contact(zone: Zone) -> Float[np.ndarray, " K"]:
     """Each object as far away, and so as large, as the video allows: where it touches what it hides.
 
-    The upper ends of all intervals together satisfy every bound: x_i <= b_i0 <= b_ij + b_j0 in the closed zone.
+    The upper ends of all intervals together satisfy every bound: x_i <= b_i0 <= b_ij + b_j0 in the closed zone. They may spend
+    more than the allowance that the pairs share; then it is where the way to them from the zone's middle leaves the zone.
     """
     zone.require_nonempty()
-    return zone.intervals[:, 1]
+    far = zone.intervals[:, 1]
+    members = zone.sample(_ZONE_SAMPLES, np.random.default_rng(0))
+    nearest = members[[np.linalg.norm(members - far, axis=1).argmin()]]
+    towards = far - nearest
+    return (nearest + zone.exit_along(nearest, towards)[:, None] * towards)[0]
 
 
 def read_depth_prior(folder: Path, maps: AloneMaps) -> dict[int, Float[np.ndarray, "h w"]]:

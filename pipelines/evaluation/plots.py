@@ -11,6 +11,7 @@ from pipelines.evaluation.views import TrueView
 from pipelines.reporting.charts import Axis, line, text
 from pipelines.reporting.markup import Html, tag
 from pipelines.scenery import ViewLike
+from pipelines.spread import evenly_spread
 
 Rows = Sequence[dict[str, Any]]
 VIEW_MEASURES = {"psnr_db": "PSNR, dB", "ssim": "SSIM", "ssimae": "SSIMAE (less is better)", "miou": "mIoU", "pq": "PQ"}
@@ -119,7 +120,7 @@ def write_pictures(path: Path, compared: Sequence[tuple[TrueView, ViewLike]]) ->
     """Some held-out views, one a row: truth, best sample, absolute difference, true depth and its own (nearer is brighter)."""
     from PIL import Image
 
-    chosen = np.unique(np.linspace(0, len(compared) - 1, min(_PICTURES, len(compared))).round().astype(int))
+    chosen = evenly_spread(np.arange(len(compared)), _PICTURES)
     Image.fromarray(np.concatenate([_row(*compared[i]) for i in chosen])).save(path)
 
 

@@ -21,6 +21,7 @@ from pipelines.meshing.surfaces import scene_meshes
 from pipelines.progress import Progress
 from pipelines.scene.evidence import AloneMaps
 from pipelines.scenery import ViewLike
+from pipelines.spread import evenly_spread
 from pipelines.stage import StageContext
 
 _ACCEPTED_SCORE = 0.5
@@ -232,8 +233,7 @@ def _baselines(config: EvaluateConfig, scene: EvaluatedScene, notes: list[str]) 
 
 
 def _maps(scene: EvaluatedScene) -> AloneMaps:
-    posed = np.flatnonzero(scene.registered[0])
-    frames = posed[np.unique(np.linspace(0, len(posed) - 1, min(_MAPS_FRAMES, len(posed))).round().astype(int))]
+    frames = evenly_spread(np.flatnonzero(scene.registered[0]), _MAPS_FRAMES)
     return scene.alone_maps(width=min(_MAPS_WIDTH_PX, scene.width), frames=frames.tolist())
 
 

@@ -12,6 +12,7 @@ from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.segmentation import Overlap, mean_iou, overlap, panoptic_quality, relabelled
 from pipelines.geometry import scaled_intrinsics
 from pipelines.scenery import SceneLike, ViewLike
+from pipelines.spread import evenly_spread
 
 MOST_PSNR_DB = 100.0
 """Identical images count as this much in a mean."""
@@ -45,8 +46,7 @@ class ViewScore:
 def true_views(truth: GroundTruth, n: int, width: int | None, usable: Bool[np.ndarray, " T"]) -> list[TrueView]:
     """At most n held-out views, evenly spread over those whose time is usable (has a camera pose in the scene)."""
     views = np.flatnonzero(usable[truth.frame_test])
-    chosen = views[np.unique(np.linspace(0, len(views) - 1, min(n, len(views))).round().astype(int))] if len(views) else views
-    return [true_view(truth, int(view), width) for view in chosen]
+    return [true_view(truth, int(view), width) for view in evenly_spread(views, n)]
 
 
 def true_view(truth: GroundTruth, view: int, width: int | None) -> TrueView:

@@ -113,34 +113,36 @@ class Corrector:
         return found
 
     def _strangers(self, found: Reconstructed, k: int) -> list[Int[np.ndarray, " n"]]:
-        """Tracks of object k that no motion explains, in groups that are large enough for an object."""
+        """Ids of object k's tracks that no motion explains, in groups that are large enough for an object."""
         sightings = self._sightings(found.tracks, k)
         others = {m.object_id: m for m in found.models if m.usable and m.object_id != k}
         strays = find_strays(sightings, found.models[k], others, self.focal_px)
         groups = places(sightings, strays.tracks[strays.owner == UNKNOWN], REACH * self.video.width)
         least = MIN_STRANGERS if k == BACKGROUND else max(MIN_STRANGERS, LEFT_OUT_SHARE * sightings.n_tracks)
-        return [group for group in groups if len(group) >= least]
+        own = np.flatnonzero(found.tracks.object_id == k)
+        return [own[group] for group in groups if len(group) >= least]
 
     def _founded(self, found: Reconstructed, k: int, strangers: Int[np.ndarray, " n"]) -> Reconstructed | None:
-        """These of object k's tracks as an object, in doubt: its mask is as coarse as they are, and nothing else speaks for it.
+        """These tracks of object k as an object, in doubt: its mask is as coarse as they are, and nothing else speaks for it.
 
         None where they are no object; if they are the background's, that is told.
         """
         new, name = len(found.models), found.labels.names[k]
-        owner = np.full(len(strangers), new)
-        parted = self._moved(found, k, Strays(strangers, owner), (*found.labels.names, f"object {new}"))
+        # Object k may have lost tracks to another object since the strangers were found.
+        group = np.flatnonzero(np.isin(np.flatnonzero(found.tracks.object_id == k), strangers))
+        parted = self._moved(found, k, Strays(group, np.full(len(group), new)), (*found.labels.names, f"object {new}"))
         stranger = self.solve(new, parted.labels, parted.tracks.of_object(new))
         known = [model for model in found.models if model.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)]
-        if stranger.status is not SfmStatus.OK or body_of(stranger, known, self.focal_px, self.principal_px) is not None:
+        if stranger.status is not SfmStatus.OK:
             if k == BACKGROUND:
-                self.note(missing(self._sightings(found.tracks, k), strangers, self.principal_px))
+                self.note(missing(self._sightings(found.tracks, k), group, self.principal_px))
             return None
-        reason = f"{len(strangers)} tracks of {name} have a motion of their own: check the mask in overlay.mp4"
+        if body_of(stranger, known, self.focal_px, self.principal_px) is not None:
+            return None
+        reason = f"{len(group)} tracks of {name} have a motion of their own: see its mask in the report"
         stranger = replace(stranger, status=SfmStatus.DOUBTFUL, reason=reason)
-        host = found.models[k]
-        if k != BACKGROUND:
-            rest = self.solve(k, parted.labels, parted.tracks.of_object(k))
-            host = rest if rest.status is SfmStatus.OK else self._triangulated(host, parted.tracks)
+        rest = None if k == BACKGROUND else self.solve(k, parted.labels, parted.tracks.of_object(k))
+        host = rest if rest and rest.status is SfmStatus.OK else self._triangulated(found.models[k], parted.tracks)
         return replace(parted, models=(*parted.with_models({k: host}).models, stranger))
 
     def without_strays(self, found: Reconstructed) -> Reconstructed:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.artifacts import Labels, Samples, Sfm, Video, read_json
+from pipelines.errors import WorkspaceError
 from pipelines.scenery import SceneLike
 from pipelines.store import Workspace
 
@@ -66,7 +67,7 @@ def read_findings(workspace: Workspace, *, source: str, outdated: Mapping[str, s
     made = {record.name for record in records if record.made}
     labels = Labels.load(workspace.place("segment")) if "segment" in made else None
     sfm = Sfm.load(workspace.place("sfm")) if "sfm" in made else None
-    scene = _scene(workspace.place("train"), device) if "train" in made else None
+    scene = _scene(workspace.place("train"), device, outdated="train" in outdated) if "train" in made else None
     overlay = workspace.place("segment") / "overlay.mp4"
     config = workspace.folder / "config.toml"
     return Findings(
@@ -95,10 +96,16 @@ def _record(workspace: Workspace, name: str, outdated: str) -> StageRecord:
     return StageRecord(name, float(manifest.get("wall_s", 0.0)), size, outdated)
 
 
-def _scene(folder: Path, device: str) -> Any:
+def _scene(folder: Path, device: str, *, outdated: bool) -> Any:
+    """The trained scene; none where an older version wrote it in a way that is not read any more."""
     from pipelines.scene.scene import Scene
 
-    return Scene.load(folder, device=device)
+    try:
+        return Scene.load(folder, device=device)
+    except WorkspaceError:
+        if outdated:
+            return None
+        raise
 
 
 def read_metrics(path: Path) -> tuple[dict[str, Any], ...]:

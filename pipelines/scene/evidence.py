@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pydantic import Field
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays
+from pipelines.errors import WorkspaceError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
 from pipelines.stage import StageConfig
 
@@ -86,7 +87,10 @@ class OcclusionEvidence:
 
     @classmethod
     def load(cls, path: Path) -> "OcclusionEvidence":
-        return cls(**read_arrays(path))
+        arrays = read_arrays(path)
+        if set(arrays) != {field.name for field in fields(cls)}:
+            raise WorkspaceError(f"{path} is of another version: run osn train again")
+        return cls(**arrays)
 
     def save(self, path: Path) -> None:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})

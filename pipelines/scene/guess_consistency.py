@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
-from pipelines.scene.unseen import evenly_spread
+from pipelines.spread import evenly_spread
 
 MOST_SOURCES = 24
 """Frames, evenly spread, that are asked about each guess."""
@@ -34,7 +34,7 @@ def consistent_guess(
         frames = np.flatnonzero(registered[k] & own.any((1, 2)))
         if len(frames) < 2:
             continue
-        sources = np.array(evenly_spread(frames, MOST_SOURCES))
+        sources = evenly_spread(frames, MOST_SOURCES)
         for t in frames:
             confirmed, contradicted, asked = _votes(own, int(t), sources[sources != t], intrinsics, cam_from_obj[k])
             refused = (contradicted > confirmed) | ((confirmed == 0) & (asked > 0))

@@ -1,21 +1,20 @@
 """Which scale combinations agree with the masks: counting, the rule for "valid", and candidates worth labelling.
 
 Symbols
-    H, K            combinations, scene columns; log scales x (H, K) with x[:, 0] = 0 test            `x[front] - x[back] <=
-    bound` on one ray (`pipelines.scene.orders`); a ray is violated when any of its tests is agreement       share of the
-    tested rays that show the object that the mask says
+    H, K            combinations, scene columns; log scales x (H, K) with x[:, 0] = 0
+    test            `x[front] - x[back] <= bound` on one ray (`pipelines.scene.orders`)
+    violated        a ray is, when any of its tests is
+    agreement       share of the tested rays that show the object that the mask says
 
 The rule. A combination is valid when at most `violated_share` of the rays are violated, after leaving out the rays that no
 combination satisfies: those whose test fails over the whole initial range, and those that even the best combination found
 violates (rays that contradict each other: contacts, wrong mask pixels, errors of the geometry). If more than
-`max_noise_share` of the rays are of the latter kind, the evidence contradicts itself and nothing is valid. No combination
-is valid for being among the best few, except under `LabelRule.TOP_SHARE`, the published rule, kept for comparison.
+`max_noise_share` of the rays are of the latter kind, the evidence contradicts itself and nothing is valid.
+No combination is valid for being among the best few.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import assert_never
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -31,14 +30,6 @@ _SURFACE_SPREAD = (0.01, 0.5)
 """Standard deviations of candidates about the zone's surface, as shares of the way to it."""
 
 
-class LabelRule(StrEnum):
-    """When a combination counts as valid."""
-
-    AGREEMENT = "agreement"
-    TOP_SHARE = "top-share"
-    """The published rule: the share `top_share` of a pool with the highest agreement, however low that is."""
-
-
 class LabelConfig(StageConfig):
     """The rule for labels, and how tight the zone is."""
 
@@ -52,9 +43,6 @@ class LabelConfig(StageConfig):
     """Share of the rays that may be left out because even the best combination violates them."""
     doubtful_noise_share: float = Field(default=0.05, ge=0, le=1)
     """From this share on, people are told that masks, poses or surfaces don't fit together well."""
-    rule: LabelRule = LabelRule.AGREEMENT
-    top_share: float = Field(default=0.02, gt=0, lt=1)
-    """Only for the rule `top-share`."""
     n_probes: int = Field(default=1024, ge=1)
     """Combinations among which the best is sought."""
 
@@ -150,17 +138,10 @@ class Validity:
         return self.noise_share > self.config.doubtful_noise_share
 
     def valid(self, log_scale: Float[np.ndarray, "H K"]) -> Bool[np.ndarray, " H"]:
-        """Label of each combination under the configured rule."""
-        match self.config.rule:
-            case LabelRule.AGREEMENT:
-                if self.is_contradictory:
-                    return np.zeros(len(log_scale), bool)
-                return self.counter.violated(log_scale) <= self.config.violated_share * self.counter.n_rays
-            case LabelRule.TOP_SHARE:
-                agreement = self.counter.agreement(log_scale)
-                return agreement >= np.quantile(agreement, 1 - self.config.top_share)
-            case _ as never:
-                assert_never(never)
+        """Label of each combination."""
+        if self.is_contradictory:
+            return np.zeros(len(log_scale), bool)
+        return self.counter.violated(log_scale) <= self.config.violated_share * self.counter.n_rays
 
 
 def assess(
@@ -181,7 +162,7 @@ def assess(
     probes = draw_candidates(tightest, log_scale_range, config.n_probes, np.random.default_rng(0))
     violated = counter.violated(probes)
     best = probes[violated.argmin()]
-    noise_share = float(violated.min()) / max(counter.n_rays, 1)
+    noise_share = float(counter.n_hopeless + violated.min()) / max(tests.n_rays, 1)
     if tightest.is_empty or noise_share > config.max_noise_share:
         return Validity(tightest, counter, config, noise_share, best)
     kept = without_violated(tests, best)

@@ -6,7 +6,7 @@ Where the mask says that column i is seen and column j is hit too, i must be in 
 Semi-transparent edges. Composited front to back, object k weighs `a_k * prod_{nearer} (1 - a_j)` and the heaviest names the
 ray. For i and j alone on a ray: i in front wins when `a_i >= (1 - a_i) a_j`; j in front hides i when `a_j > (1 - a_j) a_i`.
 So a ray whose own object is too transparent to win even in front has no hope under any scales and is left out (counted),
-and an object too transparent to hide the seen one sets no test.
+and an object too transparent to hide the seen one sets no test. (Neither happens while evidence asks for an opacity of 0.5.)
 """
 
 from dataclasses import dataclass

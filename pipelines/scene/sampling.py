@@ -20,6 +20,7 @@ from pipelines.scene.stratification import stratified
 from pipelines.scene.validity_maps import draw_maps
 from pipelines.scene.zone import Bound, Zone
 from pipelines.scene.zone_sampling import Measure
+from pipelines.spread import evenly_spread
 from pipelines.stage import StageContext
 
 _MAX_ORDERED = 4096
@@ -74,8 +75,7 @@ def _evidence(config: SampleConfig, scene: ScaledScene, context: StageContext) -
     """The evidence of the scene's last round of training, or else fresh renders."""
     if scene.evidence is not None:
         return scene.evidence
-    posed = np.nonzero(scene.registered[0])[0]
-    chosen = posed[np.unique(np.linspace(0, len(posed) - 1, min(config.evidence_frames, len(posed))).round().astype(int))]
+    chosen = evenly_spread(np.flatnonzero(scene.registered[0]), config.evidence_frames)
     with context.progress.task("rendering the evidence", 1) as advance:
         maps = scene.alone_maps(width=min(config.evidence_width_px, scene.width), frames=chosen.tolist())
         advance(1)

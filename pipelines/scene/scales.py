@@ -13,6 +13,7 @@ from pipelines.scene.orders import order_tests
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.scene import Scene
 from pipelines.scene.zone import Zone
+from pipelines.spread import evenly_spread
 from pipelines.train import TrainConfig
 
 LAST_ROUND = 3
@@ -36,8 +37,7 @@ class Round:
 
 def evidence_frames(scene: Scene, n: int) -> list[int]:
     """At most n frames, evenly spread over those in which the background has a pose."""
-    posed = np.nonzero(scene.registered[0])[0]
-    return sorted({int(t) for t in posed[np.linspace(0, len(posed) - 1, min(n, len(posed))).round().astype(int)]})
+    return evenly_spread(np.flatnonzero(scene.registered[0]), n).tolist()
 
 
 def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:

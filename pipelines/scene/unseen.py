@@ -2,22 +2,22 @@
 
 Nothing in the video speaks about such places, so in training they end up anywhere, mostly at infinity, and a camera that moves
 aside looks through them. From the filmed cameras and cameras turned a little about what they look at, the guessed surfaces of
-all frames are put together; what stays empty is filled from the sides (`filled`). The guess is never evidence about scales:
-there only surfaces count that were seen.
+all frames are put together; what stays empty is filled from the sides (`filled`). Scales are judged with surfaces that were
+trained on the guess, too; bounds that lean on them say so (`pipelines.scene.evidence`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 from torch import Tensor
 
 from pipelines.artifacts import BACKGROUND
 from pipelines.cameras.paths import turned_about_pivot
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, scaled_intrinsics, transform
+from pipelines.spread import evenly_spread
 
 TURNS_DEG = ((0.0, 0.0), (-12.0, 0.0), (12.0, 0.0), (0.0, -6.0), (0.0, 6.0))
 """Azimuth and elevation of the cameras around each filmed one."""
@@ -62,12 +62,12 @@ def unseen_rays(
     the background is known.
     """
     posed = np.flatnonzero(registered)
-    points = [_surface(column[t], guess[t], intrinsics, cam_from_world[t]) for t in evenly_spread(posed, MOST_SOURCES)]
+    points = [_surface(column[t], guess[t], intrinsics, cam_from_world[t]) for t in evenly_spread(posed, MOST_SOURCES).tolist()]
     world = np.concatenate(points) if points else np.zeros((0, 3))
     origins, directions, depths = [np.zeros((0, 3))], [np.zeros((0, 3))], [np.zeros(0)]
     view_intrinsics, width, height = _wider(intrinsics, column.shape[2], column.shape[1])
     view_directions = ray_directions(view_intrinsics, pixel_centres(width, height))
-    for t in evenly_spread(posed, MOST_CAMERAS):
+    for t in evenly_spread(posed, MOST_CAMERAS).tolist():
         ahead = guess[t][(column[t] == BACKGROUND) & (guess[t] > 0)]
         for azimuth_deg, elevation_deg in TURNS_DEG if len(ahead) else ():
             turn = turned_about_pivot(float(np.median(ahead)), azimuth_deg, elevation_deg)
@@ -80,13 +80,6 @@ def unseen_rays(
             directions.append(view_directions[hole] @ world_from_view[:3, :3].T)
             depths.append(filled(depth)[hole])
     return UnseenRays(*(torch.as_tensor(np.concatenate(part), dtype=torch.float32) for part in (origins, directions, depths)))
-
-
-def evenly_spread(frames: Int[np.ndarray, " n"], most: int) -> Sequence[int]:
-    """At most so many of the frames, evenly spread."""
-    if len(frames) == 0:
-        return []
-    return [int(t) for t in frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]]
 
 
 def _surface(

@@ -26,13 +26,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pipelines.errors import ReconstructionError
+from pipelines.errors import ReconstructionError, WorkspaceError
 from pipelines.scene import zone_sampling
 from pipelines.scene.orders import OrderTests
 from pipelines.scene.zone_sampling import Measure
 
 _BISECTIONS = 8
-_MAX_BATCHES = 16
+_MAX_DRAWS, _MAX_BATCH = 4_000_000, 65_536
+"""How many members of the bounds are looked at for members of the zone, in all and at a time."""
 _ARRAYS = ("bounds", "frame", "xy_px", "assumed", "guessed")
 
 
@@ -208,21 +209,20 @@ class Zone:
     def sample(self, n: int, generator: np.random.Generator, measure: Measure = Measure.LOG) -> Float[np.ndarray, "n K"]:
         """Independent combinations, exactly uniform over the zone (see `zone_sampling` for the one exception).
 
-        Where less than one in ten thousand of what the bounds enclose is in the zone, samples come from its inner part in which
-        every pair keeps to an equal share of the allowance.
+        Where four million draws from the bounds don't hold enough members, the missing ones come from the zone's inner part in
+        which every pair keeps to an equal share of the allowance.
         Raises ReconstructionError: the zone is empty.
         """
         self.require_nonempty()
-        found, n_found, size = [np.zeros((0, self.n_columns))], 0, n
-        for drawn in range(_MAX_BATCHES):
-            if n_found >= n:
-                return np.concatenate(found)[:n]
+        found, n_found, n_drawn, size = [np.zeros((0, self.n_columns))], 0, 0, min(n, _MAX_BATCH)
+        while n_found < n and n_drawn < _MAX_DRAWS:
             x = zone_sampling.sample(self.closed, size, generator, measure)
             found.append(x[self._within_allowance(x)])
-            n_found += len(found[-1])
-            size = int(np.clip(1.2 * (n - n_found) * size * (drawn + 1) / max(n_found, 1), 64, 65_536))
-        inner = self._inner()
-        return zone_sampling.sample(inner.closed, n, generator, measure)
+            n_found, n_drawn = n_found + len(found[-1]), n_drawn + size
+            size = int(np.clip(1.2 * (n - n_found) * n_drawn / max(n_found, 1), 64, _MAX_BATCH))
+        if n_found < n:
+            found.append(zone_sampling.sample(self._inner().closed, n - n_found, generator, measure))
+        return np.concatenate(found)[:n]
 
     def _inner(self) -> "Zone":
         """The part in which every pair keeps to an equal share of the allowance; all within the bounds if that is empty."""
@@ -249,7 +249,7 @@ class Zone:
             return
         names = names or [f"object {k}" if k else "the background" for k in range(self.n_columns)]
         blamed = self.contradiction.describe(names)
-        raise ReconstructionError(f"{blamed}; look at the masks there, or widen the limits or the share of violated rays")
+        raise ReconstructionError(f"{blamed}; look at the masks there, or widen train.near_share and train.far_share")
 
     def _bound(self, i: int, j: int) -> Bound:
         frame, (x, y) = int(self.frame[i, j]), self.xy_px[i, j]
@@ -274,6 +274,9 @@ class Zone:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Zone":
         values = np.split(arrays["tail_values"], arrays["tail_ends"])
         tails = tuple((int(i), int(j), tail) for (i, j), tail in zip(arrays["tail_pairs"], values, strict=False))
+        missing = [name for name in _ARRAYS if name not in arrays]
+        if missing:
+            raise WorkspaceError(f"the stored zone is of an older version (it has no {missing[0]}): run osn train again")
         named: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
         return cls(**named, violated_share=float(arrays["violated_share"]), allowed=int(arrays["allowed"]), tails=tails)
 

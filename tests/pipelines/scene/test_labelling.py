@@ -3,7 +3,6 @@ import pytest
 
 from pipelines.scene.labelling import (
     LabelConfig,
-    LabelRule,
     ViolationCounter,
     assess,
     draw_candidates,
@@ -108,14 +107,12 @@ def test_some_noise_is_usable_but_doubtful(tests_of):
     assert not assess(contradicting(tests_of, 3), ranges(3)).is_doubtful
 
 
-def test_the_published_rule_takes_the_best_whatever_they_are(tests_of):
-    config = LabelConfig(rule=LabelRule.TOP_SHARE, top_share=0.1)
-    validity = assess(contradicting(tests_of, 20), ranges(3), config)
-    x = uniform(500, 3)
-    valid = validity.valid(x)
-    assert 0.1 <= valid.mean() < 0.9
-    agreement = validity.counter.agreement(x)
-    assert agreement[valid].min() > agreement[~valid].max()
+def test_rays_that_no_scales_satisfy_are_noise_too(tests_of):
+    rows = [(r, 1, 0, 0.5) for r in range(85)] + [(r, 1, 0, -5.0) for r in range(85, 100)]
+    validity = assess(tests_of(rows, 2), ranges(2))
+    assert validity.noise_share == pytest.approx(0.15)
+    assert validity.is_doubtful and not validity.is_contradictory
+    assert validity.counter.n_rays == 85
 
 
 def test_without_violated_renumbers_the_rays(random_tests):
