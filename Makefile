@@ -5,10 +5,12 @@ BIN := .venv/bin
 # Newer releases of torch are larger downloads and untested; another build (CUDA, CPU wheels) that is already installed is kept.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-fast check coverage clean
+.PHONY: demo install test test-fast check coverage clean help
 
 demo: .venv/installed
 	$(BIN)/osn demo osn-demo
+
+install: .venv/installed
 
 test: .venv/installed-dev check
 	$(BIN)/python -m pytest -q
@@ -37,4 +39,11 @@ coverage: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv osn-demo osn-work build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv osn-demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+help:
+	@echo "make [demo]     install, and run the whole chain on a made-up video (osn-demo/)"
+	@echo "make install    install only, into .venv"
+	@echo "make test       install, lint, type-check, all tests; make test-fast leaves out the slow ones"
+	@echo "make coverage   all tests, and which lines they miss"
+	@echo "make clean      remove .venv, osn-demo and build leftovers; workspaces stay"

@@ -1,6 +1,7 @@
 """The command `osn`: every subcommand, and the one place where errors become exit codes."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ app.add_typer(weights.app, name="weights")
 
 Choices = dict[str, dict[str, Any]]
 Host = Annotated[str, typer.Option("--host", help="Address to listen at.")]
-Port = Annotated[int, typer.Option("--port", help="Port to listen at.")]
+Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen at.")]
 Source = Annotated[Path | None, typer.Argument(metavar="VIDEO", help="Video file or folder of images. Later runs remember it.")]
 
 
@@ -107,7 +108,7 @@ def render(
     samples: Annotated[
         str | None, typer.Option("--samples", help="best, 7, 0,3,9, diverse:4, or scales:0.8,1.3 (one per object).")
     ] = None,
-    width: Annotated[int | None, typer.Option("--width", help="Width of the pictures, px [at most 256].")] = None,
+    width: Annotated[int | None, typer.Option("--width", help="Width of the pictures, px (as the video, 256 at most).")] = None,
 ) -> None:
     """Render sampled scenes along a camera path."""
     _, places = session.execute(["render"], choices={"render": {"path": path, "samples": samples, "width_px": width}})
@@ -139,7 +140,7 @@ def export(
         "sample": sample,
         "mesh_format": mesh_format,
         "metric": metric,
-        "meshing": max_faces and {"max_faces": max_faces},
+        "meshing": None if max_faces is None else {"max_faces": max_faces},
     }
     outcomes.show_exports(session.console, session.export_each(formats, details))
 
@@ -173,8 +174,8 @@ def run_command(
     from pipelines.runner import CHAIN
 
     _, places = session.execute((*CHAIN, "render"), source=source, choices={**choices, "sample": {"n": n}})
-    outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render")
-    outcomes.show_exports(session.console, session.export_each(["mesh", "glb"], {}))
+    told = outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render", is_last=False)
+    outcomes.show_exports(session.console, session.export_each(["mesh", "glb"], {}), told)
 
 
 @app.command("report")
@@ -197,7 +198,7 @@ def annotate_command(
     session: Session,
     choices: Choices,
     source: Source = None,
-    save_to: Annotated[Path | None, typer.Option("--save-to", help="Prompts file [prompts.json in the workspace].")] = None,
+    save_to: Annotated[Path | None, typer.Option("--save-to", help="Prompts file (prompts.json in the workspace).")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Weights that answer clicks, or none.")] = None,
     host: Host = "127.0.0.1",
     port: Port = 8090,
@@ -235,7 +236,7 @@ def doctor_command(session: Session) -> None:
 def demo_command(
     session: Session,
     folder: Annotated[Path, typer.Argument(help="Folder of the demo.")] = Path("osn-demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, another scene.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another scene.")] = 1,
 ) -> None:
     """Make a small video with known truth and run the whole chain on it."""
     demo.run(session, folder, seed)
@@ -248,12 +249,14 @@ def main() -> None:
         code = app(standalone_mode=False)
     except (OsnError, typer.TyperException) as error:
         if "--debug" in sys.argv:
-            raise
-        console.error(error.format_message() if isinstance(error, typer.TyperException) else str(error))
+            traceback.print_exc()
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        if message:
+            console.error(message)
         code = error.exit_code
     except Exception as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         console.error(f"unexpected {type(error).__name__}: {error}; please report it with the output of --debug")
         code = EXIT_UNEXPECTED
     if code == EXIT_INTERRUPTED:

@@ -1,16 +1,20 @@
 """`osn demo`: make a small video with known truth, and run the whole chain on it as a user would."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from osn_cli import outcomes
 from osn_cli.session import Session
+from pipelines.errors import UsageError
 
 DEMO_STAGES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample", "render", "export")
 
 
 def run(session: Session, folder: Path, seed: int) -> None:
     """Write the demo's video to `folder`, its results to `folder/osn-work`, and say where to look."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: name a folder for the demo")
     scene = folder / "scene"
     video = scene / "video.mp4"
     if not video.exists():
@@ -32,4 +36,4 @@ def run(session: Session, folder: Path, seed: int) -> None:
     session.console.say(f"  some of the scenes         {places['render']}")
     session.console.say(f"  a mesh per object          {places['export']}")
     session.console.say(f"  1,000 scenes' scales       {places['sample'] / 'samples.csv'}")
-    session.console.say(f"Go on with: osn -h, or osn render --path orbit -w {session.folder}")
+    session.console.say(f"Go on with: {sys.argv[0]} -h, or {sys.argv[0]} render --path orbit -w {session.folder}")

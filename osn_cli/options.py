@@ -19,7 +19,7 @@ SHARED = "Shared options"
 def session_options(
     *,
     workspace: Annotated[
-        Path | None, typer.Option("--workspace", "-w", help="Folder of all results [osn-work].", rich_help_panel=SHARED)
+        Path | None, typer.Option("--workspace", "-w", help="Folder of all results (osn-work).", rich_help_panel=SHARED)
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file of options.", rich_help_panel=SHARED)] = None,
     set_: Annotated[

@@ -9,21 +9,23 @@ from osn_cli.session import Session
 from pipelines.json_files import read_json
 
 
-def show(console: Console, places: Mapping[str, Path], *stages: str) -> None:
-    """Tell the outcome of the named stages, and where their results lie."""
+def show(console: Console, places: Mapping[str, Path], *stages: str, is_last: bool = True) -> dict[str, Any]:
+    """Tell the outcome of the named stages, and where their results lie; as JSON only what is told last."""
     told: dict[str, Any] = {}
     for stage in stages:
         described = DESCRIBE.get(stage, _files)(console, places[stage])
         told[stage] = {"folder": str(places[stage]), **described}
         console.say(f"{stage}: {places[stage]}")
-    console.result(told)
+    if is_last:
+        console.result(told)
+    return told
 
 
-def show_exports(console: Console, folders: Sequence[Path]) -> None:
-    """Where exported files lie."""
+def show_exports(console: Console, folders: Sequence[Path], before: Mapping[str, Any] | None = None) -> None:
+    """Where exported files lie. before: what else the JSON holds."""
     for folder in folders:
         console.say(f"export: {folder}")
-    console.result({"export": [{"folder": str(folder), **_files(console, folder)} for folder in folders]})
+    console.result({**(before or {}), "export": [{"folder": str(folder), **_files(console, folder)} for folder in folders]})
 
 
 def _files(console: Console, folder: Path) -> dict[str, Any]:

@@ -41,14 +41,19 @@ class Session:
             raise WorkspaceError(
                 f"there is no workspace in {self.folder}: run osn preprocess VIDEO first, or name one with -w DIR"
             )
-        return dict(read_json(path))
+        try:
+            return {"choices": {}, "preset": None, **read_json(path)}
+        except (WorkspaceError, TypeError):
+            raise WorkspaceError(
+                f"{path} is damaged: delete it and name the video again (osn preprocess VIDEO); the results stay"
+            ) from None
 
     def _remember(self, source: Path | None, choices: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
         """Add the choices of now to what the workspace knows.
 
         Naming the video starts the stages up to the last one asked for from their defaults; without it, choices add up.
         """
-        from pipelines.config import merge, without_none
+        from pipelines.config import EXCLUSIVE, merge, without_none
         from pipelines.runner import STAGES
 
         if source is None:
@@ -60,7 +65,11 @@ class Session:
             renewed = names[: max(names.index(stage) for stage in stages) + 1]
             kept = {stage: options for stage, options in known.get("choices", {}).items() if stage not in renewed}
             memory = {"source": str(source.absolute()), "choices": kept, "preset": known.get("preset")}
-        memory["choices"] = merge(memory["choices"], without_none(choices))
+        for stage, one, other in EXCLUSIVE:
+            given = without_none(choices).get(stage, {})
+            if (one in given) != (other in given):
+                memory["choices"] = merge(memory["choices"], {stage: {other if one in given else one: None}})
+        memory["choices"] = without_none(merge(memory["choices"], choices))
         memory["preset"] = self.preset or memory.get("preset") or default_preset(self.device)
         return memory
 
@@ -79,7 +88,7 @@ class Session:
 
         Raises OsnError: unknown options, no workspace, an unusable device.
         """
-        from pipelines.config import build, merge, parse_assignments, read_toml
+        from pipelines.config import build, merge, parse_assignments, read_toml, without_none
         from pipelines.runner import STAGES, Run
         from pipelines.store import Workspace
         from pipelines.train import Preset
@@ -89,7 +98,7 @@ class Session:
             without_unset(choices or {}),
             parse_assignments(self.assignments),
         )
-        build(Preset.DEFAULT, typed)
+        build(Preset.DEFAULT, without_none(typed))
         memory = self._remember(source, absolute_paths(typed), stages)
         config = build(parse_preset(memory["preset"]), memory["choices"])
         if self.from_stage is not None and self.from_stage not in STAGES:
@@ -104,7 +113,10 @@ class Session:
     def execute(
         self, stages: Sequence[str], *, source: Path | None = None, choices: Mapping[str, Any] | None = None
     ) -> tuple["Run", dict[str, Path]]:
-        """Bring the stages up to date. Returns the run and the folders of all results."""
+        """Bring the stages up to date. Returns the run and the folders of all results.
+
+        The choices are remembered before the work, so that it can go on after a kill, but not if it fails because of them.
+        """
         from pipelines.config import write_effective
 
         if source is not None and not source.exists():
@@ -112,9 +124,15 @@ class Session:
         run, memory = self.prepare(stages, source=source, choices=choices)
         run.workspace.create()
         with run.workspace.lock():
-            write_json(self.folder / MEMORY, memory)
+            path = self.folder / MEMORY
+            before = dict(read_json(path)) if path.is_file() else {**memory, "choices": {}}
+            write_json(path, memory)
             write_effective(run.config, self.folder / "config.toml")
-            return run, run.ensure(stages, progress=self.console, observer=self.console)
+            try:
+                return run, run.ensure(stages, progress=self.console, observer=self.console)
+            except (InputError, UsageError):
+                write_json(path, before)
+                raise
 
     def export_each(self, formats: Sequence[str], details: Mapping[str, Any]) -> list[Path]:
         """Write each format into a folder of its own, so that one does not undo another. Returns the folders."""
@@ -137,16 +155,28 @@ def parse_preset(name: str) -> Any:
 
 
 def without_unset(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that were really given on the command line."""
-    return {stage: {k: v for k, v in options.items() if v is not None} for stage, options in choices.items()}
+    """Options that were really given on the command line; an empty text takes a remembered one back."""
+    return {
+        stage: {k: None if v == "" else v for k, v in options.items() if v is not None} for stage, options in choices.items()
+    }
 
 
 def absolute_paths(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Paths that stay right when the next command runs in another folder."""
-    return {
-        stage: {k: str(v.absolute()) if isinstance(v, Path) else v for k, v in options.items()}
-        for stage, options in choices.items()
-    }
+    """Paths that stay right when the next command runs in another folder.
+
+    Raises InputError: one of them does not exist.
+    """
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, str) and value.endswith(".json"):
+            value = Path(value)
+        if not isinstance(value, Path):
+            return value
+        if not value.exists():
+            raise InputError(f"{value} does not exist: check the name")
+        return str(value.absolute())
+
+    return {stage: {k: absolute(v) for k, v in options.items()} for stage, options in choices.items()}
 
 
 def resolve_device(name: str) -> str:

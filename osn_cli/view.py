@@ -1,11 +1,12 @@
 """`osn view`: the scenes in the browser, with time and scales to play with."""
 
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 from osn_cli.console import Console
 from osn_cli.session import Session
-from pipelines.errors import MissingDependencyError, OsnError
+from pipelines.errors import MissingDependencyError, OsnError, UsageError
 
 if TYPE_CHECKING:
     from pipelines.runner import Inputs
@@ -20,6 +21,7 @@ def run(session: Session, *, host: str = "127.0.0.1", port: int = 8080) -> None:
     Raises MissingDependencyError: viser is not installed.
     """
     require_viser()
+    require_address(host)
     run, _ = session.execute(["sample"])
     from pipelines.runner import Inputs
 
@@ -42,6 +44,14 @@ def require_viser() -> None:
 
     if find_spec("viser") is None:
         raise MissingDependencyError('osn view needs the package viser: pip install "osn-cli[view]"')
+
+
+def require_address(host: str) -> None:
+    """Raises UsageError: this machine has no such address, so a server there would wait forever."""
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError as error:
+        raise UsageError(f"--host {host}: cannot listen there ({error.strerror}); 127.0.0.1 is this machine") from None
 
 
 def open_viewer(inputs: "Inputs", *, host: str, port: int) -> "Viewer":

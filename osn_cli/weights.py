@@ -7,7 +7,7 @@ import typer
 
 from osn_cli.options import gathered, session_options
 from osn_cli.session import Session
-from pipelines.errors import MissingDependencyError
+from pipelines.errors import MissingDependencyError, UsageError
 
 app = typer.Typer(help="Model weights: list, pull, verify. Nothing else downloads anything.", no_args_is_help=True)
 
@@ -39,11 +39,11 @@ def list_command(session: Session) -> None:
 def pull(
     session: Session,
     name: Name,
-    folder: Annotated[Path | None, typer.Option("--to", help="Folder [OSN_WEIGHTS_DIR or the user's cache].")] = None,
+    folder: Annotated[Path | None, typer.Option("--to", help="Folder (OSN_WEIGHTS_DIR, or the user's cache).")] = None,
 ) -> None:
     """Download weights and check them; an interrupted download goes on."""
     from third_party import weights
-    from third_party.errors import UnavailableError
+    from third_party.errors import UnavailableError, UnknownNameError
 
     reached = 0
     with session.console.task(name, total=100) as advance:
@@ -56,6 +56,8 @@ def pull(
 
         try:
             path = weights.pull(name, folder, progress)
+        except UnknownNameError as error:
+            raise UsageError(str(error)) from None
         except UnavailableError as error:
             raise MissingDependencyError(str(error)) from None
     session.console.say(f"{name}: {path}")
@@ -69,10 +71,12 @@ def verify(
 ) -> None:
     """Compare the hash of weights with the published one."""
     from third_party import weights
-    from third_party.errors import UnavailableError
+    from third_party.errors import UnavailableError, UnknownNameError
 
     try:
         trust = weights.verify(name, path)
+    except UnknownNameError as error:
+        raise UsageError(str(error)) from None
     except UnavailableError as error:
         raise MissingDependencyError(str(error)) from None
     session.console.say(f"{name}: hash is right ({trust})" if trust != weights.Trust.UNKNOWN else f"{name}: no hash is known")

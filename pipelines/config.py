@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipelines.errors import UsageError
+from pipelines.errors import InputError, UsageError
 from pipelines.evaluate import EvaluateConfig
 from pipelines.export import ExportConfig
 from pipelines.flow import FlowConfig
@@ -27,6 +27,9 @@ from pipelines.train import Preset, TrainConfig
 
 Choices = dict[str, Any]
 """Nested options that a person gave: {"train": {"steps": 500}}."""
+
+EXCLUSIVE = (("sfm", "focal_px", "fov_deg"),)
+"""Pairs of one stage's options of which one is given at most: naming one takes the other back."""
 
 
 class Config(StageConfig):
@@ -85,18 +88,18 @@ def _reject_unknown(model: type[BaseModel], choices: Mapping[str, Any], prefix: 
 def read_toml(path: Path) -> Choices:
     """Choices of a TOML file.
 
-    Raises UsageError: missing, or not TOML.
+    Raises InputError: missing; UsageError: not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"--config {path} cannot be read: {error.strerror}") from None
+        raise InputError(f"--config {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is not TOML: {error}") from None
 
 
 def parse_assignments(assignments: Iterable[str]) -> Choices:
-    """`train.steps=500` -> {"train": {"steps": 500}}; the value is TOML, anything else is taken as text.
+    """`train.steps=500` -> {"train": {"steps": 500}}; the value is TOML, anything else is taken as text, nothing as None.
 
     Raises UsageError: no `=`, or no stage before the dot.
     """
@@ -106,7 +109,7 @@ def parse_assignments(assignments: Iterable[str]) -> Choices:
         if not equals or "." not in name:
             raise UsageError(f"--set {assignment}: expected STAGE.OPTION=VALUE, as in --set train.steps=500")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            value: Any = tomllib.loads(f"value = {text}")["value"] if text.strip() else None
         except tomllib.TOMLDecodeError:
             value = text
         for part in reversed(name.strip().split(".")):
@@ -123,7 +126,20 @@ def without_none(options: Any) -> Any:
 
 
 def write_effective(config: Config, path: Path) -> None:
-    """Every option with its value in force, as a file that `--config` reads."""
+    """Every option with its value in force, as a file that `--config` reads; those without a value in a comment."""
     import tomli_w
 
-    path.write_text(tomli_w.dumps(without_none(config.model_dump(mode="json"))), encoding="utf-8")
+    options = config.model_dump(mode="json")
+    unset = ", ".join(_unset(options, ""))
+    path.write_text(f"# without a value: {unset}\n\n{tomli_w.dumps(without_none(options))}", encoding="utf-8")
+
+
+def _unset(options: Mapping[str, Any], prefix: str) -> list[str]:
+    """Full names of the options that have no value."""
+    names = []
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            names += _unset(value, f"{prefix}{key}.")
+        elif value is None:
+            names.append(f"{prefix}{key}")
+    return names

@@ -3,3 +3,7 @@
 
 class UnavailableError(Exception):
     """A package or weights are missing, damaged, or do not fit; the one-line message says what to do."""
+
+
+class UnknownNameError(UnavailableError):
+    """No weights have that name."""

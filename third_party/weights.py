@@ -16,7 +16,7 @@ from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from third_party.errors import UnavailableError
+from third_party.errors import UnavailableError, UnknownNameError
 from third_party.published import PUBLISHED, Weights, WeightsFile
 
 FOLDER_VARIABLE = "OSN_WEIGHTS_DIR"
@@ -137,7 +137,7 @@ def sha256_of(path: Path) -> str:
 def _entry(name: str) -> Weights:
     entries = registry()
     if name not in entries:
-        raise UnavailableError(f"no weights are called {name}: choose one of {', '.join(entries)}")
+        raise UnknownNameError(f"no weights are called {name}: choose one of {', '.join(entries)}")
     return entries[name]
 
 

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from osn_cli import app as application
+from osn_cli.console import Console
+from osn_cli.session import Session
 
 HEAVY = ("torch", "cv2", "pycolmap", "scipy", "skimage", "trimesh", "PIL")
 
@@ -59,11 +62,14 @@ def test_planning_imports_nothing_heavy(tmp_path):
         (("preprocess", "v.mp4", "--set", "steps"), 2, "expected STAGE.OPTION=VALUE"),
         (("preprocess", "v.mp4", "--preset", "fats"), 2, "--preset fats: no such preset; expected one of fast, default, paper"),
         (("preprocess", "v.mp4", "--from", "trian"), 2, "--from trian: no such stage"),
-        (("preprocess", "v.mp4", "--config", "none.toml"), 2, "--config none.toml cannot be read"),
+        (("preprocess", "v.mp4", "--config", "none.toml"), 3, "--config none.toml cannot be read"),
         (("preprocess", "v.mp4", "--max-frames", "2"), 2, "frames.max_frames = 2: input should be greater than or equal to 5"),
         (("train", "--stesp", "5"), 2, "No such option: --stesp"),
         (("trian",), 2, "No such command 'trian'"),
-        (("weights", "verify", "nothing"), 5, "no weights are called nothing: choose one of"),
+        (("view", "--port", "-1"), 2, "Invalid value for '--port'"),
+        (("demo", "v.mp4"), 2, "v.mp4 is a file: name a folder for the demo"),
+        (("demo", "--seed", "-1"), 2, "Invalid value for '--seed'"),
+        (("weights", "verify", "nothing"), 2, "no weights are called nothing: choose one of"),
     ],
 )
 def test_mistakes_are_one_line_and_a_fixed_code(osn, tmp_path, arguments, code, message):
@@ -77,15 +83,53 @@ def test_mistakes_are_one_line_and_a_fixed_code(osn, tmp_path, arguments, code, 
     assert message in err
 
 
-def test_debug_shows_the_traceback(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["osn", "train", "--debug"])
-    with pytest.raises(application.OsnError, match="there is no workspace"):
-        application.main()
+def test_debug_adds_the_traceback(osn):
+    code, _, err = osn("train", "--debug")
+    assert code == 4
+    assert "Traceback" in err and err.splitlines()[-1].startswith("error there is no workspace")
+
+
+def test_without_a_command_there_is_help_and_no_error(osn):
+    code, _, err = osn()
+    assert code == 2 and "error" not in err.lower().replace("errors", "")
+
+
+def test_a_choice_that_fails_is_not_remembered(osn, tmp_path):
+    (tmp_path / "osn-work").mkdir()
+    memory = {"source": str(tmp_path / "v.mp4"), "choices": {"frames": {"fps": 5.0}}, "preset": "fast"}
+    (tmp_path / "v.mp4").write_text("no video")
+    (tmp_path / "osn-work" / "workspace.json").write_text(json.dumps(memory))
+    assert osn("flow", "--flow", "raft-small", "--max-frames", "7")[0] == 3
+    assert json.loads((tmp_path / "osn-work" / "workspace.json").read_text()) == memory
+    code, _, err = osn("render", "--path", "nope.json")
+    assert code == 3 and "nope.json does not exist" in err
+    assert json.loads((tmp_path / "osn-work" / "workspace.json").read_text()) == memory
+
+
+def remembered(osn_session: Session, **options) -> dict:
+    """What a command with these options would remember."""
+    return osn_session.prepare(["sfm"], **options)[1]["choices"]
+
+
+def test_choices_are_taken_back_by_an_empty_value_or_by_their_rival(tmp_path):
+    known = {"sfm": {"focal_px": 300.0}, "export": {"metric": "object 1 height = 2 m"}}
+    memory = {"source": str(tmp_path / "v.mp4"), "choices": known, "preset": "fast"}
+    (tmp_path / "workspace.json").write_text(json.dumps(memory))
+    session = Session(Console(), tmp_path)
+    assert remembered(session) == known
+    assert remembered(session, choices={"sfm": {"fov_deg": 50.0, "focal_px": None}})["sfm"] == {"fov_deg": 50.0}
+    assert remembered(session, choices={"export": {"metric": ""}})["export"] == {}
+    assert remembered(replace(session, assignments=("export.metric=",)))["export"] == {}
+
+
+def test_a_damaged_memory_says_what_to_do(osn, tmp_path):
+    (tmp_path / "osn-work").mkdir()
+    (tmp_path / "osn-work" / "workspace.json").write_text("{")
+    code, _, err = osn("status")
+    assert code == 4 and "delete it and name the video again" in err
 
 
 def test_an_interrupt_says_that_nothing_is_lost(osn, monkeypatch):
-    from osn_cli.session import Session
 
     def interrupt(self, *arguments, **options):
         raise KeyboardInterrupt

@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 from pipelines.config import Config, build, merge, parse_assignments, read_toml, write_effective
-from pipelines.errors import UsageError
+from pipelines.errors import InputError, UsageError
 from pipelines.train import PRESETS, Preset
 
 
@@ -64,7 +64,7 @@ def test_files_that_are_no_toml(tmp_path):
     (tmp_path / "bad.toml").write_text("steps == 5")
     with pytest.raises(UsageError, match="is not TOML"):
         read_toml(tmp_path / "bad.toml")
-    with pytest.raises(UsageError, match="cannot be read: No such file"):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
         read_toml(tmp_path / "none.toml")
 
 
