@@ -115,6 +115,8 @@ class TrainConfig(StageConfig):
     preview_every_steps: int = Field(default=2000, ge=0)
     """0: no preview images."""
     log_every_steps: int = Field(default=50, ge=1)
+    tensorboard: bool = False
+    """Also write the figures as TensorBoard events, into `train/tensorboard` (extra `tensorboard`)."""
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "TrainConfig":

@@ -1,6 +1,5 @@
 """The training loop: runs the steps of the plan, learns the scales, keeps checkpoints."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pipelines.artifacts import Labels, Sfm, Video
-from pipelines.errors import ReconstructionError
 from pipelines.geometry import scaled_intrinsics
 from pipelines.scene import checkpoint, losses, objectives, previews, scales
 from pipelines.scene.marching import march
+from pipelines.scene.monitor import Monitor
 from pipelines.scene.pixels import Batch, PixelStore
 from pipelines.scene.preparation import untrained_scene
 from pipelines.scene.rays import Rays, camera_directions
@@ -55,7 +54,7 @@ class Trainer:
         intrinsics = scaled_intrinsics(scene.intrinsics, pixels.width / scene.width, pixels.height / scene.height)
         self.intrinsics = torch.as_tensor(intrinsics, dtype=torch.float32, device=device)
         self.optimiser = self._optimiser()
-        self.monitor = Monitor(context)
+        self.monitor = Monitor(context, tensorboard=config.tensorboard)
 
     @classmethod
     def prepare(cls, config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> "Trainer":
@@ -237,42 +236,6 @@ class Trainer:
 
     def _key(self) -> dict[str, object]:
         return self.config.model_dump(mode="json")
-
-
-class Monitor:
-    """metrics.jsonl, and early warnings."""
-
-    def __init__(self, context: StageContext) -> None:
-        self.context = context
-        self.best: dict[tuple[Phase, str], float] = {}
-        self.warned: set[tuple[Phase, str]] = set()
-
-    def write(self, row: dict[str, object]) -> None:
-        with (self.context.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def watch(self, step: int, phase: Phase, values: dict[str, float]) -> None:
-        """Record the losses; say once when one has grown to several times its best, and stop when one is not finite.
-
-        Raises ReconstructionError: a loss is not a number any more.
-        """
-        self.write({"step": step, "phase": phase.name.lower(), **values})
-        bad = [name for name, value in values.items() if not np.isfinite(value)]
-        if bad:
-            raise ReconstructionError(
-                f"training diverged at step {step} ({', '.join(bad)}): lower train.table_rate or change train.seed"
-            )
-        for name in ("colour", "depth", "segmentation"):
-            key, value = (phase, name), values[name]
-            best = self.best[key] = min(self.best.get(key, value), value)
-            if value > WARN_FACTOR * best + WARN_OFFSET and key not in self.warned:
-                self.warned.add(key)
-                self.context.progress.note(
-                    f"step {step}: the {name} loss is {value:.3g}, it was {best:.3g} before: look at the previews"
-                )
-
-
-WARN_FACTOR, WARN_OFFSET = 4.0, 0.02
 
 
 def _shares(total: int, n_movers: int, mover_share: float) -> list[int]:
