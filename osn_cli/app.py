@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,6 +176,8 @@ def run_command(
 
     _, places = session.execute((*CHAIN, "render"), source=source, choices={**choices, "sample": {"n": n}})
     told = outcomes.show(session.console, places, "segment", "sfm", "train", "sample", "render", is_last=False)
+    # What was to be made again is made again by now, but for the exports.
+    session = session if session.from_stage == "export" else replace(session, from_stage=None)
     outcomes.show_exports(session.console, session.export_each(["mesh", "glb"], {}), told)
 
 

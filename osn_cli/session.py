@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,24 +124,28 @@ class Session:
         run, memory = self.prepare(stages, source=source, choices=choices)
         run.workspace.create()
         with run.workspace.lock():
-            path = self.folder / MEMORY
+            path, effective = self.folder / MEMORY, self.folder / "config.toml"
             before = dict(read_json(path)) if path.is_file() else {**memory, "choices": {}}
+            was_effective = effective.read_bytes() if effective.is_file() else b""
             write_json(path, memory)
-            write_effective(run.config, self.folder / "config.toml")
+            write_effective(run.config, effective)
             try:
                 return run, run.ensure(stages, progress=self.console, observer=self.console)
             except (InputError, UsageError):
                 write_json(path, before)
+                effective.write_bytes(was_effective)
                 raise
 
     def export_each(self, formats: Sequence[str], details: Mapping[str, Any]) -> list[Path]:
         """Write each format into a folder of its own, so that one does not undo another. Returns the folders."""
         from pipelines.export import FORMATS
 
-        places = []
+        places, session = [], self
         for name in formats:
             choices = {"export": {**{known: known == name for known in FORMATS}, **details}}
-            places.append(self.execute(["export"], choices=choices)[1]["export"])
+            places.append(session.execute(["export"], choices=choices)[1]["export"])
+            # What was to be made again is made again once.
+            session = replace(session, from_stage=None)
         return places
 
 

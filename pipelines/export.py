@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 NEAR_SHARE, FAR_FACTOR = 0.1, 4.0
 """Clipping planes of the exported camera, relative to the nearest and farthest content."""
 FORMATS = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
-
-
-FORMATS = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
 """Outputs, in the order in which they are written."""
 WITH_UNIT = frozenset({"mesh", "glb", "usd", "depth"})
 """Those whose lengths a known size turns into metres; the others keep the reconstruction's units."""
