@@ -50,6 +50,6 @@ def test_a_truth_that_cannot_be_rendered_again(setting, tmp_path):
 
 
 def test_a_video_without_other_truths(setting, monkeypatch):
-    monkeypatch.setattr(valid_set, "is_valid", lambda agreement: np.zeros(len(agreement), bool))
+    monkeypatch.setattr(valid_set, "is_valid", lambda agreement, *_: np.zeros(len(agreement), bool))
     with pytest.raises(ReconstructionError, match="only 0 of"):
         true_combinations(setting[1], 3, np.random.default_rng(0))
