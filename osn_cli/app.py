@@ -1,5 +1,6 @@
 """The command `osn`: every subcommand, and the one place where errors become exit codes."""
 
+import os
 import sys
 import traceback
 from dataclasses import replace
@@ -17,6 +18,8 @@ from pipelines.errors import OsnError
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
 """What Typer makes of Ctrl-C."""
+SPIN_COUNT = "20000"
+"""As fast as the default on a machine that does nothing else, and not half as slow on a busy one (docs/BENCHMARKS.md)."""
 
 app = typer.Typer(
     name="osn",
@@ -247,6 +250,8 @@ def demo_command(
 
 def main() -> None:
     """Entry point. Every failure is one line on stderr and a fixed exit code (docs/user-guide.md)."""
+    # Threads of torch that wait by spinning take the time of those that work when other programs run: let them sleep soon.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     console = Console()
     try:
         code = app(standalone_mode=False)
