@@ -105,6 +105,11 @@ class SceneLike(Protocol):
     def boxes(self) -> np.ndarray: ...
 
     @property
+    def largest_scale(self) -> np.ndarray:
+        """What each object's scale (K,) can be at most, by what it hides of the background; +inf where nothing says so."""
+        ...
+
+    @property
     def fields(self) -> Sequence[Any]: ...
 
     @property

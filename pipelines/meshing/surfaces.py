@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
@@ -21,7 +21,7 @@ from pipelines.progress import Progress, Silent
 from pipelines.scenery import AloneMapsLike, SceneLike
 from pipelines.stage import StageConfig, StageContext, digest
 
-MESHING_VERSION = 2
+MESHING_VERSION = 3
 """Raised when the code makes other meshes from the same scene, so that cached ones are not reused."""
 
 
@@ -120,29 +120,32 @@ def object_mesh(config: MeshConfig, scene: SceneLike, column: int, maps: AloneMa
 class _Silhouettes:
     """Where the masks allow the object to be: inside its silhouette in enough of the frames that can tell.
 
-    How many that must be is measured on the object's own seen surface, because something may hide the object for a part
-    of the clip (a pillar of the background), and then background is seen in its place.
+    How many that must be is measured on the object's own seen surface: masks and motions are not exact, and what hides an
+    object for a part of the clip (a pillar of the background) may do so at some of its scales only.
     """
 
     views: ObjectViews
     margin_px: int
-    min_share: float
+    largest_scale: float
+    min_share: float = 0.0
 
     @classmethod
-    def of(cls, config: MeshConfig, views: ObjectViews) -> "_Silhouettes":
-        own = _share_inside(views.surface_points(4), views, config.mask_margin_px)
+    def of(cls, config: MeshConfig, scene: SceneLike, column: int, views: ObjectViews) -> "_Silhouettes":
+        anywhere = cls(views, config.mask_margin_px, float(scene.largest_scale[column]))
+        own = anywhere.share_inside(views.surface_points(4))
         usual = float(np.median(own)) if len(own) else 1.0
-        return cls(views, config.mask_margin_px, config.min_support_share * usual)
+        return replace(anywhere, min_share=config.min_support_share * usual)
 
     def allow(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-        share = _share_inside(points, self.views, self.margin_px)
+        share = self.share_inside(points)
         return (share > 0) & (share >= self.min_share)
 
-
-def _share_inside(points: np.ndarray, views: ObjectViews, margin_px: int) -> Float[np.ndarray, " N"]:
-    """Of the frames that can tell, the share that see each point inside the object's mask."""
-    on_object, on_background = silhouette_support(points, views, margin_px=margin_px)
-    return on_object / np.maximum(on_object + on_background, 1)
+    def share_inside(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
+        """Of the frames that can tell, the share that see each point inside the object's mask."""
+        on_object, on_background = silhouette_support(
+            points, self.views, margin_px=self.margin_px, largest_scale=self.largest_scale
+        )
+        return on_object / np.maximum(on_object + on_background, 1)
 
 
 def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectViews) -> Mesh:
@@ -153,7 +156,7 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
             low, high = scene.boxes[column]
             grid = Grid.uniform(low, high, cells)
             nodes = np.stack(np.meshgrid(*grid.axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float32)
-            allowed = np.ones(len(nodes), bool) if is_background else _Silhouettes.of(config, views).allow(nodes)
+            allowed = np.ones(len(nodes), bool) if is_background else _Silhouettes.of(config, scene, column, views).allow(nodes)
             return density_surface(
                 scene.fields[column],
                 grid,
@@ -171,7 +174,7 @@ def _surface(config: MeshConfig, scene: SceneLike, column: int, views: ObjectVie
                 views,
                 Grid.uniform(scene.boxes[column][0], scene.boxes[column][1], cells),
                 truncation_nodes=config.truncation_cells,
-                allowed=_Silhouettes.of(config, views).allow,
+                allowed=_Silhouettes.of(config, scene, column, views).allow,
                 least_facing=LEAST_MOVER_FACING,
             )
         case unknown:
@@ -244,6 +247,7 @@ def scene_meshes(
                 object_mesh(config, scene, column, maps, video).save(folder)
 
             key = [MESHING_VERSION, config.model_dump(mode="json"), scene_fingerprint(scene, column), seen]
+            key.append(float(scene.largest_scale[column]))
             meshes.append(Mesh.load(context.items.get(f"mesh_{scene.object_ids[column]:02d}", digest(key), make)))
             if len(meshes[-1].faces) == 0:
                 context.progress.note(f"{name}: no surface was found, it has no mesh")

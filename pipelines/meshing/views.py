@@ -21,7 +21,8 @@ BORDER_WEIGHT = 1e-3
 class ObjectViews:
     """One object in the T' frames where it and its label are known, at h x w pixels.
 
-    depth is +inf where the object alone is not hit; seen is where the mask says that this object is in front.
+    depth is +inf where the object alone is not hit; seen is where the mask says that this object is in front;
+    background_depth is in the background's unit, +inf where that is not hit either, NaN where something else is seen.
     """
 
     frames: Int[np.ndarray, " T"]
@@ -29,20 +30,22 @@ class ObjectViews:
     cam_from_obj: Float[np.ndarray, "T 4 4"]
     depth: Float[np.ndarray, "T h w"]
     seen: Bool[np.ndarray, "T h w"]
-    background: Bool[np.ndarray, "T h w"]
+    background_depth: Float[np.ndarray, "T h w"]
 
     @classmethod
     def of_column(cls, maps: AloneMapsLike, column: int, *, min_opacity: float) -> "ObjectViews":
         """The frames of the maps in which the object registered; hits below the opacity count as misses."""
         known = maps.registered[column]
-        depth = np.where(maps.opacity[known, column] >= min_opacity, maps.depth[known, column], np.inf)
+        depth, behind = (
+            np.where(maps.opacity[known, k] >= min_opacity, maps.depth[known, k], np.inf) for k in (column, BACKGROUND)
+        )
         return cls(
             frames=maps.frames[known],
             intrinsics=maps.intrinsics,
             cam_from_obj=maps.cam_from_obj[column][known],
             depth=depth,
             seen=maps.column[known] == column,
-            background=maps.column[known] == BACKGROUND,
+            background_depth=np.where(maps.column[known] == BACKGROUND, behind, np.nan),
         )
 
     def projected(self, points: Float[np.ndarray, "N 3"]) -> Iterator[tuple["Projection", int]]:
@@ -93,11 +96,13 @@ class Projection:
 
 
 def silhouette_support(
-    points: Float[np.ndarray, "N 3"], views: ObjectViews, *, margin_px: int
+    points: Float[np.ndarray, "N 3"], views: ObjectViews, *, margin_px: int, largest_scale: float = 0.0
 ) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
-    """In how many frames each point falls inside the object's mask (grown by a margin), and in how many on the background.
+    """In how many frames each point falls inside the object's mask (grown by a margin), and in how many on background behind
+    it, which then ought to be hidden.
 
-    Frames where another object or an unknown label is in front say nothing.
+    Frames say nothing where another object or an unknown label is in front, nor where the background is: its depth is less
+    than the point's at the largest scale that the object may have.
     """
     from scipy.ndimage import binary_dilation
 
@@ -108,7 +113,8 @@ def silhouette_support(
         at = projection.row, projection.column
         inside = projection.inside & mask[at]
         on_object += inside
-        on_background += projection.inside & ~inside & views.background[index][at]
+        behind = views.background_depth[index][at] > largest_scale * projection.z
+        on_background += projection.inside & ~inside & behind
     return on_object, on_background
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from safetensors.torch import load_file, save_file
 
-from pipelines.artifacts import UNKNOWN, check, read_arrays, read_json, write_json
+from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays, read_json, write_json
 from pipelines.errors import InputError
 from pipelines.geometry import pixel_centres, ray_directions, scaled_intrinsics, viewed_cam_from_obj
 from pipelines.scene.compositing import blended, sample_weights, surface_depth
@@ -111,6 +111,13 @@ class Scene:
     @property
     def log_scale_range(self) -> Float[np.ndarray, "K 2"]:
         return self.footage.log_scale_range
+
+    @property
+    def largest_scale(self) -> Float[np.ndarray, " K"]:
+        """Upper end of each object's interval; where none is valid, by what it hides of the background; else +inf."""
+        if self.zone is None:
+            return np.full(self.n_objects, np.inf)
+        return np.exp(self.zone.bounds[:, BACKGROUND] if self.zone.is_empty else self.zone.intervals[:, 1])
 
     @property
     def assumed_columns(self) -> tuple[int, ...]:

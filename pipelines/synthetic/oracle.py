@@ -86,6 +86,10 @@ class OracleScene:
         return np.log(self.unit / self.unit[0])
 
     @property
+    def largest_scale(self) -> Float[np.ndarray, " K"]:
+        return np.exp(self.true_log_scale)
+
+    @property
     def log_scale_range(self) -> Float[np.ndarray, "K 2"]:
         """Wide limits around the true scales."""
         limits = self.true_log_scale[:, None] + np.array([-1.5, 1.5])

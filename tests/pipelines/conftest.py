@@ -116,6 +116,10 @@ class ToyScene:
     def n_frames(self) -> int:
         return self.cam_from_obj.shape[1]
 
+    @property
+    def largest_scale(self) -> np.ndarray:
+        return np.ones(len(self.shapes))
+
     @cached_property
     def fields(self) -> Sequence[AnalyticField]:
         return tuple(AnalyticField(shape) for shape in self.shapes)

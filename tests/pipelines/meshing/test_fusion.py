@@ -37,7 +37,7 @@ def test_a_floor_seen_at_a_grazing_angle_has_no_holes() -> None:
         cam_from_obj=np.eye(4)[None],
         depth=np.where(seen, depth, np.inf)[None],
         seen=seen[None],
-        background=~seen[None],
+        background_depth=np.where(seen, np.nan, np.inf)[None],
     )
     grid = Grid.uniform(np.array([-1.0, 0.5, 2.5]), np.array([1.0, 1.5, 6.5]), 80)
     mesh = fused_surface(views, grid, truncation_nodes=3.0)

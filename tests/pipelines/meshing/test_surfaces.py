@@ -74,6 +74,25 @@ def test_what_lies_outside_the_masks_is_cut_away(maps):
     on_object, on_background = silhouette_support(np.array([[0.0, 0, 0], [0.0, 0.8, 0]]), views, margin_px=0)
     assert on_object.tolist() == [8, 0]
     assert on_background.tolist() == [0, 8]
+    _, in_front_of_it = silhouette_support(np.array([[0.0, 0.8, 0]]), views, margin_px=0, largest_scale=10.0)
+    assert in_front_of_it.tolist() == [0]
+
+
+@pytest.mark.parametrize("surface", list(Surface))
+def test_what_a_pillar_hides_for_most_of_the_clip_stays(toy_scene, toy_video, maps, surface):
+    """The ball's left half is behind background in seven of eight frames: the masks there speak for the pillar alone."""
+    xy_ball = (maps.intrinsics @ maps.cam_from_obj[1][:, :3, 3:])[..., 0]
+    left = np.arange(maps.column.shape[2]) < (xy_ball[:, 0] / xy_ball[:, 2])[:, None, None]
+    hidden = left & (maps.column == 1) & (np.arange(8) != 4)[:, None, None]
+    column, depth = np.where(hidden, 0, maps.column).astype(np.uint8), maps.depth.copy()
+    depth[:, 0] = np.where(hidden, 1.0, depth[:, 0])
+    config = CONFIG.model_copy(update={"objects": surface})
+    whole, behind = (
+        object_mesh(config, toy_scene, 1, seen, toy_video)
+        for seen in (maps, dataclasses.replace(maps, column=column, depth=depth))
+    )
+    reach = [float((-mesh.vertices @ maps.cam_from_obj[1, 4, 0, :3]).max()) for mesh in (whole, behind)]
+    assert reach[1] > 0.9 * reach[0]
 
 
 def test_pixel_values_are_read_at_their_centres():
