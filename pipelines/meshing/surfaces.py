@@ -19,6 +19,7 @@ from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_compone
 from pipelines.meshing.views import ObjectViews, silhouette_support, vertex_colours
 from pipelines.progress import Progress, Silent
 from pipelines.scenery import AloneMapsLike, SceneLike
+from pipelines.spread import evenly_spread
 from pipelines.stage import StageConfig, StageContext, digest
 
 MESHING_VERSION = 3
@@ -72,9 +73,7 @@ class MaskedMaps:
 
 def viewed_frames(scene: SceneLike, max_views: int) -> list[int]:
     """At most so many registered frames, evenly spread."""
-    known = np.flatnonzero(scene.registered[0])
-    chosen = np.unique(np.linspace(0, len(known) - 1, min(max_views, len(known))).round().astype(int))
-    return [int(t) for t in known[chosen]]
+    return evenly_spread(np.flatnonzero(scene.registered[0]), max_views).tolist()
 
 
 def seen_columns(

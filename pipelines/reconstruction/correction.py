@@ -19,6 +19,7 @@ from pipelines.reconstruction.model import coloured, to_model
 from pipelines.reconstruction.pieces import SAME_BODY, as_piece, bodies_of, body_of, misfit_under
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
 from pipelines.reconstruction.strays import LEFT_OUT_SHARE, Strays, corrected_maps, find_strays, missing, places
+from pipelines.reconstruction.waist import halves_in_time
 
 MIN_PART_TRACKS = 60
 """Each of the two bodies that an object is split into has so many tracks."""
@@ -63,18 +64,25 @@ class Corrector:
         return self.without_strays(self.founded(self.joined(self.split(found))))
 
     def split(self, found: Reconstructed) -> Reconstructed:
-        """Objects in doubt of which each half of the tracks has a motion of its own become two."""
+        """Objects of which each half of the tracks has a motion of its own become two.
+
+        The halves of an object in doubt are those that prefer different motions; those of an object with a waist (`waist`) are
+        its earlier and its later tracks.
+        """
         for model in found.models[1:]:
-            if model.status is not SfmStatus.OK and len(found.models) < MAX_OBJECTS:
-                found = self._split(found, model.object_id) or found
+            sightings = self._sightings(found.tracks, model.object_id)
+            if sightings.n_tracks < 2 * MIN_PART_TRACKS or len(found.models) == MAX_OBJECTS:
+                continue
+            parted = None
+            if model.status is not SfmStatus.OK:
+                parted = self._split(found, model.object_id, halves(sightings, self.video.width, self.seed))
+            if parted is None and (half := halves_in_time(sightings)) is not None:
+                parted = self._split(found, model.object_id, half)
+            found = parted or found
         return found
 
-    def _split(self, found: Reconstructed, k: int) -> Reconstructed | None:
+    def _split(self, found: Reconstructed, k: int, half: Int[np.ndarray, " P"]) -> Reconstructed | None:
         """Object k as two: the larger half keeps its number. None where it is one."""
-        sightings = self._sightings(found.tracks, k)
-        if sightings.n_tracks < 2 * MIN_PART_TRACKS:
-            return None
-        half = halves(sightings, self.video.width, self.seed)
         smaller = np.flatnonzero(half == np.bincount(half, minlength=2).argmin())
         if len(smaller) < MIN_PART_TRACKS:
             return None

@@ -8,12 +8,12 @@ import numpy as np
 from pipelines.artifacts import UNKNOWN, Labels, Video
 from pipelines.evaluation.images import psnr_db
 from pipelines.scene.scene import Scene
+from pipelines.spread import evenly_spread
 
 
 def summarise(scene: Scene, video: Video, labels: Labels, *, max_side_px: int, n_views: int = 4) -> dict[str, Any]:
     """PSNR of some filmed views at the working size of training and at full size, and the interval of each object's scale."""
-    posed = np.flatnonzero(scene.registered[0])
-    frames = [int(posed[i]) for i in np.linspace(0, len(posed) - 1, min(n_views, len(posed))).round().astype(int)]
+    frames = evenly_spread(np.flatnonzero(scene.registered[0]), n_views).tolist()
     factor = min(1.0, max_side_px / max(scene.width, scene.height))
     working = (round(scene.width * factor), round(scene.height * factor))
     return {

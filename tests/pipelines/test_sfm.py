@@ -374,3 +374,43 @@ def test_a_mover_in_the_background_is_found_or_told(tmp_path, camera, is_rigid):
     else:
         assert len(sfm.objects) == 2
         assert any("a mover may be missing" in note for note in notes.said)
+
+
+@pytest.mark.parametrize(("rival_evidence", "is_told"), [(60.0, True), (900.0, False)])
+def test_a_waist_is_told_where_the_motion_is_not_certain(tmp_path, monkeypatch, rival_evidence, is_told):
+    """The mover's first points are seen until frame t, its others from then on, but for a tenth."""
+    from pipelines.reconstruction import solve
+
+    case = make_case(tmp_path, mover_tracks=200)
+    ids = np.flatnonzero(case.tracks.object_id == 1)
+    track, frame, half = case.tracks.track, case.tracks.frame, N_FRAMES // 2
+    gone = (np.isin(track, ids[:90]) & (frame >= half)) | (np.isin(track, ids[110:]) & (frame < half))
+    tracks = replace(case.tracks, track=track[~gone], frame=frame[~gone], xy_px=case.tracks.xy_px[~gone])
+    monkeypatch.setattr(solve, "compared", lambda candidates, options: (0, rival_evidence))
+    model = replace(case, tracks=tracks).run(config=SfmConfig(focal_px=FOCAL_PX, correct_masks=False)).objects[1]
+    assert pose_error(model.cam_from_obj, case.cam_from_obj[1]).rotation_deg < 1
+    assert (model.status is SfmStatus.DOUBTFUL) is is_told
+    assert ("two objects, one after the other" in model.reason) is is_told
+    assert model.quality["waist_frame"] == half - 1
+
+
+def test_two_movers_that_a_mask_holds_one_after_the_other_become_two(tmp_path, monkeypatch):
+    """A seventh of each one's tracks are seen in all frames but one; the others of the first end where the second's begin."""
+    from pipelines.reconstruction import correction
+
+    case, labels = with_strangers(make_case(tmp_path, mover_tracks=150), share=1.0)
+    first, second = np.split(np.flatnonzero(case.tracks.object_id == 1), 2)
+    track, frame, half = case.tracks.track, case.tracks.frame, N_FRAMES // 2
+    gone = (np.isin(track, first[22:]) & (frame >= half)) | (np.isin(track, second[22:]) & (frame < half))
+    gone |= (np.isin(track, first) & (frame == N_FRAMES - 1)) | (np.isin(track, second) & (frame == 0))
+    tracks = replace(case.tracks, track=track[~gone], frame=frame[~gone], xy_px=case.tracks.xy_px[~gone])
+    monkeypatch.setattr(correction, "halves", lambda sightings, width, seed: np.zeros(sightings.n_tracks, int))
+    (tmp_path / "out").mkdir()
+    notes = Notes()
+    context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"), notes)
+    sfm = reconstruct(SfmConfig(focal_px=FOCAL_PX), video=case.video, labels=labels, tracks=tracks, context=context)
+    assert sum("one was two objects" in note for note in notes.said) == 1
+    errors = np.array(
+        [[pose_error(m.cam_from_obj, true).rotation_deg for true in case.cam_from_obj[1:]] for m in sfm.objects[1:]]
+    )
+    assert errors.min(1).max() < 5 and sorted(errors.argmin(1)) == [0, 1]

@@ -23,6 +23,8 @@ GOOD = {
     "attempts_agreeing": 2.0,
     "placed_share": 0.99,
     "bridged_frames": 0.0,
+    "waist_share": 0.9,
+    "waist_frame": 6.0,
 }
 
 
@@ -38,6 +40,8 @@ GOOD = {
         ({"rival_evidence": 0.0}, SfmStatus.DOUBTFUL, "lower by 0.0"),
         ({"bridged_frames": 7.0}, SfmStatus.DOUBTFUL, "ties 7 of its frames"),
         ({"bridged_frames": 3.0}, SfmStatus.OK, ""),
+        ({"waist_share": 0.2}, SfmStatus.DOUBTFUL, "few of its tracks reach beyond frame 6"),
+        ({"waist_share": 0.2, "rival_evidence": 400.0}, SfmStatus.OK, ""),
     ],
 )
 def test_every_figure_can_cast_doubt(changed, status, said):
