@@ -35,6 +35,9 @@ class Browser:
             return json.load(answer)["value"]
 
     def open(self, url: str) -> None:
+        # What the page before had to say is not this one's.
+        self.call("/url", {"url": "about:blank"})
+        self.complaints()
         self.call("/url", {"url": url})
 
     def run(self, script: str, *arguments: Any) -> Any:

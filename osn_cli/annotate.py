@@ -23,7 +23,7 @@ def run(
 ) -> None:
     """Serve the page until interrupted.
 
-    prompts: the file to go on with and to save to; prompts.json in the workspace when not given.
+    prompts: the file to go on with and to save to; when not given that of the segmentation, or prompts.json in the workspace.
     model: weights of Segment Anything that answer clicks (`sam-vit-b`, ...), "none" for motion and colour; when not given,
         the first that is on this machine.
     """
@@ -36,7 +36,7 @@ def run(
         video=Video.load(places["frames"]),
         flow=Flow.load(places["flow"]),
         automatic=automatic_labels(places["segment"], corrected=run.config.segment.prompts is not None),
-        path=(prompts or session.folder / PROMPTS).absolute(),
+        path=(prompts or run.config.segment.prompts or session.folder / PROMPTS).absolute(),
         model=chosen_model(model),
         device=run.device,
     )

@@ -133,7 +133,9 @@ def export(
     points: Annotated[bool, typer.Option("--points", help="Sparse points as PLY.")] = False,
     sample: Annotated[str | None, typer.Option("--sample", help="best, 7, 0,3,9, or diverse:8.")] = None,
     mesh_format: Annotated[str | None, typer.Option("--format", help="Mesh files: ply, obj or glb.")] = None,
-    max_faces: Annotated[int | None, typer.Option("--max-faces", help="Faces per mesh at most.")] = None,
+    max_faces: Annotated[
+        int | None, typer.Option("--max-faces", help="Faces per mesh at most (20,000; background 150,000).")
+    ] = None,
     metric: Annotated[str | None, typer.Option("--metric", help='A known size: "object 2 height = 0.3 m".')] = None,
 ) -> None:
     """Write meshes, animations, cameras, depth for other programs. Without a format: --mesh."""
@@ -144,7 +146,7 @@ def export(
         "sample": sample,
         "mesh_format": mesh_format,
         "metric": metric,
-        "meshing": None if max_faces is None else {"max_faces": max_faces},
+        "meshing": None if max_faces is None else {"max_faces": max_faces, "background_max_faces": max_faces},
     }
     outcomes.show_exports(session.console, session.export_each(formats, details))
 

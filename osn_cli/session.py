@@ -11,6 +11,7 @@ from pipelines.errors import InputError, UsageError, WorkspaceError
 from pipelines.json_files import read_json, write_json
 
 if TYPE_CHECKING:
+    from pipelines.config import Config
     from pipelines.runner import Run
 
 DEFAULT_WORKSPACE = Path("osn-work")
@@ -98,8 +99,8 @@ class Session:
             without_unset(choices or {}),
             parse_assignments(self.assignments),
         )
-        build(Preset.DEFAULT, without_none(typed))
-        memory = self._remember(source, absolute_paths(typed), stages)
+        asked = build(Preset.DEFAULT, without_none(typed))
+        memory = self._remember(source, absolute_paths(typed, asked), stages)
         config = build(parse_preset(memory["preset"]), memory["choices"])
         if self.from_stage is not None and self.from_stage not in STAGES:
             raise UsageError(f"--from {self.from_stage}: no such stage; expected one of {', '.join(STAGES)}")
@@ -165,22 +166,25 @@ def without_unset(choices: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def absolute_paths(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Paths that stay right when the next command runs in another folder.
+def absolute_paths(choices: Mapping[str, Any], config: "Config") -> dict[str, Any]:
+    """Paths that stay right when the next command runs in another folder. config: the choices, with their types.
 
     Raises InputError: one of them does not exist.
     """
 
-    def absolute(value: Any) -> Any:
-        if isinstance(value, str) and value.endswith(".json"):
-            value = Path(value)
-        if not isinstance(value, Path):
+    def absolute(stage: str, name: str, value: Any) -> Any:
+        options = getattr(config, stage)
+        path = options.path_file if (stage, name) == ("render", "path") else getattr(options, name)
+        if value is None or not isinstance(path, Path):
             return value
-        if not value.exists():
-            raise InputError(f"{value} does not exist: check the name")
-        return str(value.absolute())
+        if not path.exists():
+            known = f"; the paths by name are {', '.join(PathKind)}" if stage == "render" else ""
+            raise InputError(f"{path} does not exist: check the name{known}")
+        return str(path.absolute())
 
-    return {stage: {k: absolute(v) for k, v in options.items()} for stage, options in choices.items()}
+    from pipelines.cameras.paths import PathKind
+
+    return {stage: {k: absolute(stage, k, v) for k, v in options.items()} for stage, options in choices.items()}
 
 
 def resolve_device(name: str) -> str:

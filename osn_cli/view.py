@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from osn_cli.console import Console
 from osn_cli.session import Session
-from pipelines.errors import MissingDependencyError, OsnError, UsageError
+from pipelines.artifacts import Samples
+from pipelines.errors import MissingDependencyError, OsnError, ReconstructionError, UsageError
 
 if TYPE_CHECKING:
     from pipelines.runner import Inputs
@@ -22,11 +23,18 @@ def run(session: Session, *, host: str = "127.0.0.1", port: int = 8080) -> None:
     """
     require_viser()
     require_address(host)
-    run, _ = session.execute(["sample"])
     from pipelines.runner import Inputs
 
-    inputs = Inputs(run.workspace, run.config, run.source, run.device)
-    viewer = open_viewer(inputs, host=host, port=port)
+    try:
+        run, _ = session.execute(["sample"])
+        inputs = Inputs(run.workspace, run.config, run.source, run.device)
+        samples = inputs.samples
+    except ReconstructionError as error:
+        run, _ = session.execute(["train"])
+        session.console.note(f"there are no sampled scenes, only sliders: {error}")
+        inputs = Inputs(run.workspace, run.config, run.source, run.device)
+        samples = Samples.none(inputs.scene.object_ids)
+    viewer = open_viewer(inputs, samples, host=host, port=port)
     session.console.say(f"The viewer is at {viewer.url} (Ctrl-C ends it); surfaces appear when they are made")
     session.console.result({"url": viewer.url})
     threading.Thread(target=add_meshes, args=(viewer, inputs, session.console), daemon=True).start()
@@ -54,14 +62,14 @@ def require_address(host: str) -> None:
         raise UsageError(f"--host {host}: cannot listen there ({error.strerror}); 127.0.0.1 is this machine") from None
 
 
-def open_viewer(inputs: "Inputs", *, host: str, port: int) -> "Viewer":
+def open_viewer(inputs: "Inputs", samples: Samples, *, host: str, port: int) -> "Viewer":
     """The viewer of a workspace's scene, with points; surfaces are added later."""
     from pipelines.viewer.app import Contents, Viewer
 
     scene, sfm = inputs.scene, inputs.sfm
     contents = Contents(
         scene=scene,
-        samples=inputs.samples,
+        samples=samples,
         video=inputs.video,
         points=[(sfm.objects[label].points, sfm.objects[label].point_rgb) for label in scene.object_ids],
         zone=scene.zone,

@@ -4,7 +4,7 @@ Symbols: T frames, K objects including the background (0), H x W pixels, P track
 Pixel coordinates, axes and transform names follow `pipelines.geometry`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -366,6 +366,11 @@ class Samples:
     @property
     def scale(self) -> Float[np.ndarray, "n K"]:
         return np.exp(self.log_scale)
+
+    @classmethod
+    def none(cls, object_ids: Sequence[int]) -> "Samples":
+        """No scene was found."""
+        return cls(np.zeros((0, len(object_ids))), np.zeros(0), np.array(object_ids))
 
     @classmethod
     def load(cls, folder: Path) -> "Samples":

@@ -28,16 +28,21 @@ class ChosenScene:
     score: float | None
 
 
-def choose_scenes(text: str, samples: Samples) -> list[ChosenScene]:
-    """The scenes that a text names, in its order.
+def names_samples(text: str) -> bool:
+    """Whether a text is about sampled scenes at all, not about scales of a person's own."""
+    return not text.strip().startswith("scales:")
+
+
+def choose_scenes(text: str, samples: Samples | None, n_objects: int) -> list[ChosenScene]:
+    """The scenes that a text names, in its order. n_objects: without the background.
 
     Raises UsageError for a text that is none of the forms or names what is not there, ReconstructionError when there are
     no samples.
     """
     kind, _, rest = text.strip().partition(":")
     if kind == "scales" and rest:
-        return [_own_combination(rest, samples)]
-    if len(samples.score) == 0:
+        return [_own_combination(rest, n_objects)]
+    if samples is None or len(samples.score) == 0:
         raise ReconstructionError(
             "there are no sampled scenes to choose from: see the outcome of `osn sample`, or give scales:..."
         )
@@ -64,8 +69,7 @@ def _sample(index: int, samples: Samples) -> ChosenScene:
     return ChosenScene(f"sample_{index:04d}", samples.scale[index], index, float(samples.score[index]))
 
 
-def _own_combination(rest: str, samples: Samples) -> ChosenScene:
-    n_objects = len(samples.object_ids) - 1
+def _own_combination(rest: str, n_objects: int) -> ChosenScene:
     try:
         scales = [float(part) for part in rest.split(",")]
     except ValueError:

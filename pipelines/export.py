@@ -27,6 +27,10 @@ NEAR_SHARE, FAR_FACTOR = 0.1, 4.0
 """Clipping planes of the exported camera, relative to the nearest and farthest content."""
 FORMATS = ("mesh", "glb", "usd", "colmap", "nerfstudio", "depth", "masks", "points")
 """Outputs, in the order in which they are written."""
+WITHOUT_SCENE = frozenset({"colmap", "masks", "points"})
+"""Those that preprocessing makes already."""
+WITH_SCALES = frozenset({"glb", "usd", "depth"})
+"""Those that differ between samples."""
 WITH_UNIT = frozenset({"mesh", "glb", "usd", "depth"})
 """Those whose lengths a known size turns into metres; the others keep the reconstruction's units."""
 
@@ -56,6 +60,14 @@ class ExportConfig(StageConfig):
         """Names of the chosen outputs."""
         return frozenset(name for name in FORMATS if getattr(self, name)) or frozenset({"mesh", "glb"})
 
+    @property
+    def needs_scene(self) -> bool:
+        return not self.wanted <= WITHOUT_SCENE
+
+    @property
+    def needs_scales(self) -> bool:
+        return bool(self.wanted & WITH_SCALES) or (self.metric is not None and "mesh" in self.wanted)
+
 
 @dataclass
 class _Job:
@@ -65,14 +77,19 @@ class _Job:
     video: Video
     labels: Labels
     sfm: Sfm
-    scene: SceneLike
-    samples: Samples
+    trained: SceneLike | None
+    samples: Samples | None
     context: StageContext
     written: list[Path] = field(default_factory=list)
 
+    @property
+    def scene(self) -> SceneLike:
+        assert self.trained is not None, "ExportConfig.needs_scene says when there has to be one"
+        return self.trained
+
     @cached_property
     def chosen(self) -> list[ChosenScene]:
-        return choose_scenes(self.config.sample, self.samples)
+        return choose_scenes(self.config.sample, self.samples, len(self.scene.object_ids) - 1)
 
     @cached_property
     def meshes(self) -> "Sequence[Mesh]":
@@ -97,6 +114,11 @@ class _Job:
         upright = self.placement_of(chosen.scale, 1.0).rotation(column, t)
         return known.metres_per_unit(self.meshes[column].vertices, float(chosen.scale[column]), upright)
 
+    def clipping_range(self, placements: "Sequence[Placement]") -> tuple[float, float]:
+        """Near and far plane for the filming camera under all of these placements."""
+        ranges = [placement.depth_range([mesh.vertices for mesh in self.meshes]) for placement in placements]
+        return NEAR_SHARE * min(near for near, _ in ranges), FAR_FACTOR * max(far for _, far in ranges)
+
     def placement_of(self, scale: np.ndarray, unit: float) -> "Placement":
         from pipelines.formats.placement import place
 
@@ -109,11 +131,13 @@ def export(
     video: Video,
     labels: Labels,
     sfm: Sfm,
-    scene: SceneLike,
-    samples: Samples,
+    scene: SceneLike | None,
+    samples: Samples | None,
     context: StageContext,
 ) -> list[Path]:
     """Write the chosen outputs into `context.out`; returns the main file or folder of each.
+
+    scene, samples: None where `config.needs_scene` and `config.needs_scales` allow it (or the scales are a person's own).
 
     Raises UsageError for a sample or metric that cannot be honoured, MissingDependencyError for USD without usd-core,
     ReconstructionError when outputs need a sample and there is none.
@@ -150,10 +174,12 @@ def _write_meshes(job: _Job) -> None:
     sizes = np.ones(len(job.meshes))
     if job.config.metric is not None:
         sizes = job.chosen[0].scale * job.metres_per_unit(job.chosen[0])
+        if len(job.chosen) > 1:
+            job.context.progress.note(f"the meshes have their sizes in {job.chosen[0].name}: other scenes, other sizes")
     for mesh, size, label, name in zip(job.meshes, sizes, job.scene.object_ids, job.scene.names, strict=True):
         if len(mesh.faces) > 0:
             path = folder / f"{file_name(label, name)}.{job.config.mesh_format}"
-            write_mesh(path, mesh.scaled(float(size)), job.config.mesh_format)
+            write_mesh(path, mesh.scaled(float(size)), job.config.mesh_format, unlit=job.config.unlit)
             job.written.append(path)
 
 
@@ -176,10 +202,8 @@ def _write_glb(job: _Job) -> None:
         for chosen in job.chosen:
             metres = job.metres_per_unit(chosen)
             placement = job.placement_of(chosen.scale, metres)
-            near, far = placement.depth_range([mesh.vertices for mesh in job.meshes])
-            camera = PinholeCamera.from_intrinsics(
-                job.scene.intrinsics, job.scene.width, job.scene.height, NEAR_SHARE * near, FAR_FACTOR * far
-            )
+            clipping = job.clipping_range([placement])
+            camera = PinholeCamera.from_intrinsics(job.scene.intrinsics, job.scene.width, job.scene.height, *clipping)
             path = folder / f"{chosen.name}.glb"
             path.write_bytes(asset.glb(placement, camera, extras=_describe(job, chosen, metres)))
             job.written.append(path)
@@ -201,6 +225,7 @@ def _write_usd(job: _Job) -> None:
         width=job.scene.width,
         height=job.scene.height,
         fps=job.scene.fps,
+        clipping_range=job.clipping_range(list(placements.values())),
         metres_per_unit=1.0,
     )
     described = {chosen.name: _describe(job, chosen, metres[chosen.name]) for chosen in job.chosen}

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 
 from pipelines.artifacts import BACKGROUND, Samples
+from pipelines.cameras.paths import PathKind
 from pipelines.choice import ChosenScene, choose_scenes
 from pipelines.errors import UsageError
 from pipelines.formats.mp4 import AddPicture, mp4_writer
@@ -33,6 +34,8 @@ PIVOT_LOOKS = 12
 MIN_MOVER_SHARE = 0.01
 """Of the image: fewer mover pixels are not what the camera looks at."""
 GRID_COLUMNS = 4
+MAX_SCENES = 64
+"""Every film that is being written keeps an encoder of some 33 MB."""
 
 
 class Output(StrEnum):
@@ -75,14 +78,23 @@ class RenderConfig(StageConfig):
     """Filmed frames, evenly spread, that are asked what they saw."""
     seen_width_px: int = Field(default=192, ge=16)
 
+    @property
+    def path_file(self) -> Path | None:
+        """The camera path of a person's own, when it is one."""
+        return None if self.path in set(PathKind) else Path(self.path)
 
-def render(config: RenderConfig, *, scene: SceneLike, samples: Samples, context: StageContext) -> list[Path]:
-    """Write videos and images into `context.out`; returns the videos.
+
+def render(config: RenderConfig, *, scene: SceneLike, samples: Samples | None, context: StageContext) -> list[Path]:
+    """Write videos and images into `context.out`; returns the videos. samples: None for scales of a person's own.
 
     Raises UsageError or InputError for a sample, frame range or camera path that cannot be honoured,
     ReconstructionError when there is no sample.
     """
-    chosen = choose_scenes(config.samples, samples)
+    chosen = choose_scenes(config.samples, samples, len(scene.object_ids) - 1)
+    if len(chosen) > MAX_SCENES:
+        raise UsageError(
+            f"{len(chosen)} scenes are too many for one render, expected at most {MAX_SCENES} (diverse:{MAX_SCENES})"
+        )
     shots = camera_path(config, scene, chosen[0].scale)
     elsewhere = any(shot.view_from_world is not None for shot in shots)
     side_by_side = config.grid and len(chosen) > 1
@@ -90,7 +102,8 @@ def render(config: RenderConfig, *, scene: SceneLike, samples: Samples, context:
     looks = _Looks(config, scene, seen=_seen_background(config, scene) if elsewhere and config.mark_unseen else None)
     n_renders = len(shots) * len(chosen) * (2 if side_by_side and elsewhere else 1)
     with context.progress.task("render", n_renders) as advance, ExitStack() as stack:
-        films = _Films(context.out, scene.fps, stack)
+        fps = scene.fps / config.frame_step if config.path_file is None and config.path != PathKind.FREEZE else scene.fps
+        films = _Films(context.out, fps, stack)
         for index, shot in enumerate(shots):
             pictures = [looks.pictures(shot, scenario, advance) for scenario in chosen]
             for scenario, of_outputs in zip(chosen, pictures, strict=True):
@@ -111,8 +124,8 @@ def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray,
     """
     from pipelines.cameras import paths
 
-    if config.path not in set(paths.PathKind):
-        return paths.read_path(Path(config.path), scene.n_frames)
+    if config.path_file is not None:
+        return paths.read_path(config.path_file, scene.n_frames)
     last = scene.n_frames - 1 if config.last_frame is None else min(config.last_frame, scene.n_frames - 1)
     frames = [t for t in range(config.first_frame, last + 1, config.frame_step) if scene.registered[0, t]]
     if not frames:
@@ -120,17 +133,17 @@ def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray,
             f"no frame from {config.first_frame} to {last} has a known camera, expected some of 0 to {scene.n_frames - 1}"
         )
     cam_from_world = scene.cam_from_obj[0]
-    match paths.PathKind(config.path):
-        case paths.PathKind.FILMED:
+    match PathKind(config.path):
+        case PathKind.FILMED:
             return [paths.Shot(t) for t in frames]
-        case paths.PathKind.SWAY:
+        case PathKind.SWAY:
             pivots = _pivots(scene, frames, scale)
             return paths.sway(
                 cam_from_world, frames, pivots, amplitude_deg=config.sway_deg, period_frames=config.sway_period_frames
             )
-        case paths.PathKind.ORBIT:
+        case PathKind.ORBIT:
             return paths.orbit(cam_from_world, frames, _pivots(scene, frames, scale), amplitude_deg=config.orbit_deg)
-        case paths.PathKind.FREEZE:
+        case PathKind.FREEZE:
             stopped = frames[len(frames) // 2] if config.freeze_frame is None else config.freeze_frame
             if stopped >= scene.n_frames or not scene.registered[0, stopped]:
                 raise UsageError(f"frame {stopped} has no known camera, expected one such as {frames[0]} or {frames[-1]}")
@@ -271,7 +284,8 @@ def side_by_side_picture(rows: list[list[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[
     """Rows of equally many pictures, wrapped after some columns (each wrap repeats all rows), padded with black."""
     height, width = rows[0][0].shape[:2]
     n = len(rows[0])
-    columns = min(n, GRID_COLUMNS)
+    # Many scenes make about a square: an encoder takes 16,384 px at most.
+    columns = min(n, max(GRID_COLUMNS, round((n * len(rows) * height / width) ** 0.5)))
     wraps = -(-n // columns)
     canvas = np.zeros((wraps * len(rows) * height, columns * width, 3), np.uint8)
     for i in range(n):

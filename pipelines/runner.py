@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pipelines import artifacts
+from pipelines.choice import names_samples
 from pipelines.config import Config
 from pipelines.errors import UsageError, WorkspaceError
+from pipelines.meshing.surfaces import MESHING_VERSION
 from pipelines.progress import Progress, Silent
 from pipelines.stage import StageConfig, StageContext
 from pipelines.store import Ingredients, Verdict, Workspace
@@ -88,7 +90,7 @@ class Stage:
     needs: Callable[[Config], tuple[str, ...]]
     externals: Callable[[Config], dict[str, Path | None]] = field(default=lambda config: {})
     """Files outside the workspace that the result depends on, by the option that names them."""
-    version: int = 1
+    version: int | str = 1
     """Raised when the code changes what the stage makes."""
     resumable: bool = False
     variant: Callable[[Config], str] = field(default=lambda config: "")
@@ -147,19 +149,21 @@ def _sample(inputs: Inputs, context: StageContext) -> object:
 def _render(inputs: Inputs, context: StageContext) -> object:
     from pipelines.render import render
 
-    return render(inputs.config.render, scene=inputs.scene, samples=inputs.samples, context=context)
+    samples = inputs.samples if "sample" in _render_needs(inputs.config) else None
+    return render(inputs.config.render, scene=inputs.scene, samples=samples, context=context)
 
 
 def _export(inputs: Inputs, context: StageContext) -> object:
     from pipelines.export import export
 
+    needs = _export_needs(inputs.config)
     return export(
         inputs.config.export,
         video=inputs.video,
         labels=inputs.corrected_labels,
         sfm=inputs.sfm,
-        scene=inputs.scene,
-        samples=inputs.samples,
+        scene=inputs.scene if "train" in needs else None,
+        samples=inputs.samples if "sample" in needs else None,
         context=context,
     )
 
@@ -194,16 +198,30 @@ def _segment_needs(config: Config) -> tuple[str, ...]:
     return ("frames",) if imported else ("frames", "flow")
 
 
+def _render_needs(config: Config) -> tuple[str, ...]:
+    return ("train", "sample") if names_samples(config.render.samples) else ("train",)
+
+
+def _export_needs(config: Config) -> tuple[str, ...]:
+    """Cameras, points and masks are there before training, meshes before there are any scales."""
+    export = config.export
+    needs = ["frames", "segment", "sfm"]
+    if export.needs_scene:
+        needs.append("train")
+    if export.needs_scales and names_samples(export.sample):
+        needs.append("sample")
+    return tuple(needs)
+
+
 def _path_file(config: Config) -> dict[str, Path | None]:
     """The camera path of a person's own, when it is one."""
-    path = Path(str(config.render.path))
-    return {"render.path": path if path.suffix == ".json" else None}
+    return {"render.path": config.render.path_file}
 
 
 def _render_variant(config: Config) -> str:
     """Camera path and samples as one folder name: `sway-diverse_4`; a path of one's own with a digest of its place."""
-    path = Path(str(config.render.path))
-    own = f"-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]}" if path.suffix == ".json" else ""
+    path, file = Path(config.render.path), config.render.path_file
+    own = f"-{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:6]}" if file else ""
     return re.sub(r"[^\w.+-]+", "_", f"{path.stem}{own}-{config.render.samples}")
 
 
@@ -224,13 +242,13 @@ STAGES: dict[str, Stage] = {
         Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=10),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=7),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",), version=4),
-        Stage("render", _render, lambda c: c.render, lambda c: ("train", "sample"), _path_file, variant=_render_variant),
+        Stage("render", _render, lambda c: c.render, _render_needs, _path_file, variant=_render_variant),
         Stage(
             "export",
             _export,
             lambda c: c.export,
-            lambda c: ("frames", "segment", "sfm", "train", "sample"),
-            version=2,
+            _export_needs,
+            version=f"3, meshing {MESHING_VERSION}",
             variant=lambda c: "-".join(sorted(c.export.wanted)),
         ),
         Stage(
@@ -239,7 +257,7 @@ STAGES: dict[str, Stage] = {
             lambda c: c.evaluate,
             lambda c: ("frames", "segment", "sfm", "train", "sample"),
             lambda c: {"evaluate.truth": _truth_folder(c), "evaluate.depth_prior": c.evaluate.depth_prior},
-            version=2,
+            version=f"2, meshing {MESHING_VERSION}",
         ),
     )
 }

@@ -45,6 +45,11 @@ class ItemCache:
         try:
             make(partial)
             partial.rename(place)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            # Another command may have made the same in the meantime (the viewer works beside them).
+            if not place.is_dir():
+                raise
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

@@ -129,8 +129,9 @@ class Desk:
     def _follow(self, prompts: PromptFile, run: ClipRun) -> None:
         try:
             labels = apply_prompts(prompts, self.prompter, progress=_Counting(run), numbered=False)
-        except OsnError as error:
-            run.error = str(error)
+        except Exception as error:
+            # The page waits for one or the other; an error that nobody foresaw must not leave it waiting.
+            run.error = str(error) if isinstance(error, OsnError) else f"unexpected {type(error).__name__}: {error}"
         else:
             run.labels = labels
 

@@ -13,8 +13,10 @@ page itself, so that no other page in the browser can reach the server.
 """
 
 import json
+import socket
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +52,18 @@ class AnnotateServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.server_address[1]}"
+        host = socket.gethostname() if self.listens_everywhere else self.host
+        return f"http://{host}:{self.server_address[1]}"
+
+    @property
+    def listens_everywhere(self) -> bool:
+        return self.host in ("0.0.0.0", "::")
+
+    def answers_to(self, host: str | None) -> bool:
+        """Whether a page of this name is ours. Names that we don't know may be another site's that points here."""
+        if host in LOCAL_HOSTS | {self.host}:
+            return True
+        return self.listens_everywhere and host is not None and (host == socket.gethostname().lower() or _is_address(host))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -74,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/api/clip":
             self._answer(lambda: self.server.desk.clip.described() if self.server.desk.clip else {})
         elif (t := _frame_of(path, "/api/frames/")) is not None and t < self.server.desk.video.n_frames:
-            self._send(self.server.desk.video.path(t).read_bytes(), "image/png", cached=True)
+            self._send(self.server.desk.video.path(t).read_bytes(), "image/png")
         else:
             self._error(HTTPStatus.NOT_FOUND, f"there is nothing at {path}")
 
@@ -103,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
         origin = self.headers.get("Origin")
         same = origin is None or urlsplit(origin).netloc == self.headers.get("Host")
-        if host in LOCAL_HOSTS | {self.server.host} and same:
+        if self.server.answers_to(host) and same:
             return True
         self.close_connection = True
         self._error(HTTPStatus.FORBIDDEN, "this server talks to its own page only")
@@ -122,15 +135,25 @@ class Handler(BaseHTTPRequestHandler):
     def _error(self, status: HTTPStatus, message: str) -> None:
         self._send(json.dumps({"error": message}).encode(), "application/json", status=status)
 
-    def _send(self, content: bytes, kind: str, *, status: HTTPStatus = HTTPStatus.OK, cached: bool = False) -> None:
+    def _send(self, content: bytes, kind: str, *, status: HTTPStatus = HTTPStatus.OK) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "max-age=86400" if cached else "no-store")
+        # The next video at this port has the same addresses.
+        self.send_header("Cache-Control", "no-store")
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         self.wfile.write(content)
+
+
+def _is_address(host: str) -> bool:
+    """Numbers, not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _frame_of(path: str, prefix: str) -> int | None:

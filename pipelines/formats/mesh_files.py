@@ -17,7 +17,7 @@ class MeshFormat(StrEnum):
     GLB = "glb"
 
 
-def write_mesh(path: Path, mesh: Mesh, mesh_format: MeshFormat) -> None:
+def write_mesh(path: Path, mesh: Mesh, mesh_format: MeshFormat, *, unlit: bool = True) -> None:
     """One mesh with normals and colours. PLY and OBJ keep the object's own frame; GLB is turned to glTF's axes."""
     match mesh_format:
         case MeshFormat.PLY | MeshFormat.OBJ:
@@ -29,7 +29,7 @@ def write_mesh(path: Path, mesh: Mesh, mesh_format: MeshFormat) -> None:
             more = {"vertex_normal": True} if mesh_format is MeshFormat.PLY else {"include_normals": True}
             content.export(path, **more)
         case MeshFormat.GLB:
-            path.write_bytes(mesh_glb(mesh, path.stem))
+            path.write_bytes(mesh_glb(mesh, path.stem, unlit=unlit))
         case unknown:
             assert_never(unknown)
 

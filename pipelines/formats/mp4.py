@@ -17,7 +17,7 @@ AddPicture = Callable[[np.ndarray], None]
 def mp4_writer(path: Path, width: int, height: int, fps: float) -> Generator[AddPicture, None, None]:
     """`with mp4_writer(path, w, h, fps) as add: add(rgb) ...`; odd sides are padded by repeating the edge.
 
-    Raises WorkspaceError: the encoder failed (disk full).
+    Raises WorkspaceError: the encoder failed (disk full), which it may do only when the last pictures are written.
     """
     import imageio_ffmpeg
 
@@ -37,3 +37,20 @@ def mp4_writer(path: Path, width: int, height: int, fps: float) -> Generator[Add
         raise WorkspaceError(f"the video {path} could not be written ({error}): is the disk full?") from None
     finally:
         writer.close()
+    if not _is_readable(path):
+        raise WorkspaceError(f"the video {path} could not be finished: is the disk full?")
+
+
+def _is_readable(path: Path) -> bool:
+    """The table of contents is written last; a film without a picture has none, and is none."""
+    import imageio_ffmpeg
+
+    if not path.is_file():
+        return True
+    reader = imageio_ffmpeg.read_frames(str(path))
+    try:
+        return bool(next(reader))
+    except OSError:
+        return False
+    finally:
+        reader.close()

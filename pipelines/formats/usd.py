@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -48,9 +49,13 @@ def write_usd(
     width: int,
     height: int,
     fps: float,
+    clipping_range: tuple[float, float],
     metres_per_unit: float,
 ) -> Path:
-    """One stage. placements: variant name -> where everything is under that sample; the first is selected."""
+    """One stage. placements: variant name -> where everything is under that sample; the first is selected.
+
+    clipping_range: near and far plane of the filming camera, in the units of the placements.
+    """
     pxr = _pxr()
     from pxr import Sdf, Usd, UsdGeom
 
@@ -69,7 +74,8 @@ def write_usd(
         if len(mesh.faces) > 0:
             prims[column] = f"{ROOT}/{prim_name(f'object_{column:02d}_{name}')}"
             _write_object(pxr, stage, prims[column], mesh, first, column)
-    _write_camera(pxr, stage, first, intrinsics, width, height)
+    camera = _write_camera(pxr, stage, first, intrinsics, width, height)
+    camera.CreateClippingRangeAttr(pxr.Gf.Vec2f(*clipping_range))
     variants = root.GetVariantSets().AddVariantSet(VARIANT_SET)
     for variant, placement in placements.items():
         variants.AddVariant(variant)
@@ -77,6 +83,7 @@ def write_usd(
         with variants.GetVariantEditContext():
             for column, prim in prims.items():
                 _write_sample(pxr, stage, prim, placement, column)
+            _write_camera_places(pxr, camera, placement)
     variants.SetVariantSelection(next(iter(placements)))
     stage.GetRootLayer().Save()
     return path
@@ -125,9 +132,9 @@ def _write_sample(pxr: ModuleType, stage, prim: str, placement: Placement, colum
 
 def _write_camera(
     pxr: ModuleType, stage, placement: Placement, intrinsics: Float[np.ndarray, "3 3"], width: int, height: int
-) -> None:
-    """The filming camera. Apertures and offsets in the same (arbitrary) unit as the focal length, off-centre included."""
-    Gf, UsdGeom = pxr.Gf, pxr.UsdGeom
+) -> Any:
+    """The filming camera and its turns. Apertures and offsets in the same (arbitrary) unit as the focal length."""
+    UsdGeom = pxr.UsdGeom
     camera = UsdGeom.Camera.Define(stage, f"{ROOT}/filmed_camera")
     (fx, _, cx), (_, fy, cy) = intrinsics[0], intrinsics[1]
     camera.CreateFocalLengthAttr(FOCAL_LENGTH_MM)
@@ -135,7 +142,13 @@ def _write_camera(
     camera.CreateVerticalApertureAttr(FOCAL_LENGTH_MM * height / fy)
     camera.CreateHorizontalApertureOffsetAttr(FOCAL_LENGTH_MM * (width / 2 - cx) / fx)
     camera.CreateVerticalApertureOffsetAttr(FOCAL_LENGTH_MM * (cy - height / 2) / fy)
-    translate = camera.AddTranslateOp(UsdGeom.XformOp.PrecisionDouble)
-    for t, position in enumerate(placement.camera_translation):
-        translate.Set(Gf.Vec3d(*position.tolist()), t)
+    camera.AddTranslateOp(UsdGeom.XformOp.PrecisionDouble)
     _write_rotation(pxr, camera.AddOrientOp(UsdGeom.XformOp.PrecisionDouble), placement.camera_quaternion, static=False)
+    return camera
+
+
+def _write_camera_places(pxr: ModuleType, camera: Any, placement: Placement) -> None:
+    """Where the camera is under one sample: a known length makes the unit of each its own (inside its edit context)."""
+    translate = camera.GetOrderedXformOps()[0]
+    for t, position in enumerate(placement.camera_translation):
+        translate.Set(pxr.Gf.Vec3d(*position.tolist()), t)

@@ -204,5 +204,9 @@ def fused_surface(
     inside, outside = (distance < 0) & known, (distance > 0) & known
     if not cells.any() or not inside.any() or not outside.any():
         return Mesh.empty()
-    vertices, faces, _, _ = marching_cubes(distance, 0.0, mask=cells, gradient_direction="descent")
+    try:
+        vertices, faces, _, _ = marching_cubes(distance, 0.0, mask=cells, gradient_direction="descent")
+    except RuntimeError:
+        # No cell that was seen as a whole holds the surface.
+        return Mesh.empty()
     return Mesh.build(grid.at(vertices), faces)

@@ -58,13 +58,13 @@ class Findings:
 
 
 def read_findings(workspace: Workspace, *, source: str, outdated: Mapping[str, str], device: str = "cpu") -> Findings:
-    """Load what is there.
+    """Load what is there and belongs together: a result made from others than those that are there now is left out.
 
     outdated: per stage, why its stored result is not what the present settings would make.
     Raises WorkspaceError: a result is damaged.
     """
     records = tuple(_record(workspace, name, outdated.get(name, "")) for name in STAGES)
-    made = {record.name for record in records if record.made}
+    made = coherent_stages(workspace)
     labels = Labels.load(workspace.place("segment")) if "segment" in made else None
     sfm = Sfm.load(workspace.place("sfm")) if "sfm" in made else None
     scene = _scene(workspace.place("train"), device, outdated="train" in outdated) if "train" in made else None
@@ -83,8 +83,8 @@ def read_findings(workspace: Workspace, *, source: str, outdated: Mapping[str, s
         network=scene.network if scene else None,
         log_scale_range=scene.log_scale_range if scene else None,
         samples=Samples.load(workspace.place("sample")) if "sample" in made else None,
-        metrics=read_metrics(workspace.place("train") / "metrics.jsonl"),
-        summaries=_summaries(workspace),
+        metrics=read_metrics(workspace.place("train") / "metrics.jsonl") if "train" in made else (),
+        summaries=_summaries(workspace, made),
     )
 
 
@@ -119,7 +119,23 @@ def read_metrics(path: Path) -> tuple[dict[str, Any], ...]:
     return tuple(rows)
 
 
-def _summaries(workspace: Workspace) -> dict[str, dict[str, Any]]:
+def coherent_stages(workspace: Workspace) -> set[str]:
+    """Stages whose results were made from the results that are there now."""
+    made: set[str] = set()
+    for name in (*STAGES, "evaluate"):
+        manifest = workspace.manifest(name)
+        if manifest is None:
+            continue
+        inputs = {
+            key.removeprefix("input "): value for key, value in manifest["ingredients"].items() if key.startswith("input ")
+        }
+        known = [stage for stage in inputs if stage in STAGES]
+        if all(stage in made and inputs[stage] == (workspace.manifest(stage) or {}).get("digest") for stage in known):
+            made.add(name)
+    return made
+
+
+def _summaries(workspace: Workspace, made: set[str]) -> dict[str, dict[str, Any]]:
     files = {"train": "summary.json", "sample": "sample.json", "evaluate": "eval.json"}
     paths = {stage: workspace.place(stage) / name for stage, name in files.items()}
-    return {stage: dict(read_json(path)) for stage, path in paths.items() if path.is_file()}
+    return {stage: dict(read_json(path)) for stage, path in paths.items() if stage in made and path.is_file()}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from pipelines.artifacts import BACKGROUND
 from pipelines.formats.palette_png import palette
 from pipelines.formats.placement import place
 from pipelines.meshing.mesh import Mesh, decimate
@@ -63,7 +64,7 @@ def scene_data(
             "mesh": packed_mesh(slimmed(mesh, faces)) if len(mesh.faces) else None,
             "translation": packed(placement.translation[column].astype(np.float32)),
             "quaternion": packed(placement.quaternion[column].astype(np.float32)),
-            "visible": packed(placement.visible[column].astype(np.uint8)),
+            "visible": packed((placement.visible[column] | (column == BACKGROUND)).astype(np.uint8)),
         }
         for column, (name, label, mesh, faces) in enumerate(zip(scene.names, scene.object_ids, meshes, max_faces, strict=True))
     ]

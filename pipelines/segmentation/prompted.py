@@ -349,8 +349,10 @@ def edited(prompts: PromptFile, automatic: Labels | None, shape: tuple[int, int,
     for first, *others in prompts.merge:
         target[others] = first
     target[list(prompts.background)] = BACKGROUND
-    # One look-up is not enough where an object was merged into one that became background.
-    return target[target][automatic.maps]
+    # An object may have been merged into one that was merged into another, or became background.
+    while not np.array_equal(target[target], target):
+        target = target[target]
+    return target[automatic.maps]
 
 
 def names_of(prompts: PromptFile, automatic: Labels | None) -> dict[int, str]:

@@ -224,7 +224,7 @@ class Viewer:
     def _refresh_camera(self) -> None:
         pose = self.set.camera(self.frame)
         self.frustum.position, self.frustum.wxyz = pose.position, pose.wxyz
-        self.frustum.visible = bool(self.with_camera.value)
+        self.frustum.visible = bool(self.with_camera.value) and pose.visible
         self.frustum.image = self._image() if self.with_camera.value and self.with_image.value else None
 
     def _image(self) -> UInt8[np.ndarray, "h w 3"]:

@@ -89,13 +89,23 @@ def append_own_sample(path: Path, state: ScaleState, object_ids: Sequence[int] |
     """Add a combination to a CSV file of the same columns as samples.csv; returns its number in the file."""
     header = ",".join(["sample", "score", *(f"scale_{k}" for k in object_ids)])
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    if not lines or lines[0] != header:
-        lines = [header]
+    if lines and lines[0] != header:
+        path.rename(_unused(path))
+        lines = []
+    lines = lines or [header]
     score = "" if state.score is None else f"{state.score:.6f}"
     number = len(lines) - 1
     lines.append(",".join([str(number), score, *(f"{s:.9g}" for s in state.scale)]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return number
+
+
+def _unused(path: Path) -> Path:
+    """`own_samples_old_1.csv`, ...: combinations of other objects than the scene has now are kept."""
+    number = 1
+    while (other := path.with_name(f"{path.stem}_old_{number}{path.suffix}")).exists():
+        number += 1
+    return other
 
 
 def as_choice(state: ScaleState) -> str:

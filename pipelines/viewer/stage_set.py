@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from pipelines.artifacts import BACKGROUND
 from pipelines.formats.placement import GL_FROM_CV_CAMERA, Placement, place
 from pipelines.scenery import SceneLike
 
@@ -38,7 +39,8 @@ class StageSet:
         centre = self.placement.camera_translation[t]
         position = centre + scale * (self.placement.translation[column, t] - centre)
         wxyz = np.roll(self.placement.quaternion[column, t], 1)
-        return Pose(position, wxyz, scale, bool(self.placement.visible[column, t]))
+        # The background stays while the camera is lost: it is the world.
+        return Pose(position, wxyz, scale, column == BACKGROUND or bool(self.placement.visible[column, t]))
 
     def camera(self, t: int) -> Pose:
         """The filming camera, x right, y down, z forward."""

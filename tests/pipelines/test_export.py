@@ -243,6 +243,38 @@ def test_usd_variants_place_objects_as_the_glb_does(exported, toy_scene, toy_sam
                 assert np.allclose(found, project(toy_scene.intrinsics, in_camera), atol=0.01)
 
 
+def test_usd_knows_the_unit_and_the_depths_of_each_variant(exported, toy_scene):
+    """A known size gives every sample a unit of its own: its camera's way, too. Nothing in view is clipped."""
+    Usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
+    from pxr import UsdGeom
+
+    _, (path,) = exported(usd=True, sample="diverse:2", metric="object 1 height = 0.01 m")
+    stage = Usd.Stage.Open(str(path))
+    variants = stage.GetDefaultPrim().GetVariantSets().GetVariantSet("sample")
+    for name in variants.GetVariantNames():
+        variants.SetVariantSelection(name)
+        camera = UsdGeom.Camera(stage.GetPrimAtPath("/scene/filmed_camera")).GetCamera(5)
+        view = np.array(camera.frustum.ComputeViewMatrix()) @ np.array(camera.frustum.ComputeProjectionMatrix())
+        for column, prim in ((0, "object_00_background"), (1, "object_01_ball")):
+            node = UsdGeom.Xformable(stage.GetPrimAtPath(f"/scene/{prim}")).ComputeLocalToWorldTransform(5)
+            points = np.array(UsdGeom.Mesh(stage.GetPrimAtPath(f"/scene/{prim}/mesh")).GetPointsAttr().Get())[::50]
+            clip = np.concatenate([points, np.ones((len(points), 1))], 1) @ np.array(node) @ view
+            in_camera = transform(toy_scene.cam_from_obj[column, 5], points.astype(float))
+            ahead = in_camera[:, 2] > 0.1
+            assert ahead.any() and (np.abs(clip[ahead, 2]) < clip[ahead, 3]).all()
+            found = (clip[ahead, :2] / clip[ahead, 3:] * [1, -1] + 1) / 2 * [toy_scene.width, toy_scene.height]
+            assert np.allclose(found, project(toy_scene.intrinsics, in_camera[ahead]), atol=0.05)
+
+
+def test_meshes_need_no_samples_and_cameras_no_scene(toy_scene, toy_video, toy_labels, toy_sfm, items, tmp_path):
+    asked = {"video": toy_video, "labels": toy_labels, "sfm": toy_sfm, "samples": None}
+    context = StageContext(tmp_path, items)
+    assert export(ExportConfig(mesh=True, meshing=MESHING), scene=toy_scene, context=context, **asked)
+    assert len(export(ExportConfig(colmap=True, points=True, masks=True), scene=None, context=context, **asked)) > 2
+    with pytest.raises(ReconstructionError, match="no sampled scenes"):
+        export(ExportConfig(glb=True, meshing=MESHING), scene=toy_scene, context=context, **asked)
+
+
 def test_a_scene_of_background_only_and_one_with_an_object_never_placed(
     toy_scene, toy_video, toy_labels, toy_samples, toy_sfm, items, tmp_path
 ):

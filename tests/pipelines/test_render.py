@@ -1,12 +1,14 @@
 """The render stage: videos and images for samples, paths and outputs; the grid that shows same video, different scenes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import InputError, UsageError
+from pipelines.artifacts import Samples
+from pipelines.errors import InputError, UsageError, WorkspaceError
 from pipelines.formats.depth import colourised
 from pipelines.formats.mp4 import mp4_writer
 from pipelines.formats.palette_png import palette
@@ -119,6 +121,44 @@ def test_pictures_side_by_side_wrap_after_four():
     grid = side_by_side_picture([pictures, [p + 10 for p in pictures]])
     assert grid.shape == (8, 12, 3)
     assert grid[::2, ::3, 0].tolist() == [[0, 1, 2, 3], [10, 11, 12, 13], [4, 0, 0, 0], [14, 0, 0, 0]]
+
+
+def test_many_pictures_make_about_a_square():
+    pictures = [np.zeros((24, 32, 3), np.uint8)] * 64
+    height, width, _ = side_by_side_picture([pictures, pictures]).shape
+    assert 0.5 < height / width < 2
+
+
+def test_more_scenes_than_encoders_are_refused(toy_scene, toy_samples, tmp_path):
+    many = Samples(np.zeros((65, 3)), np.ones(65), np.array([0, 1, 3]))
+    with pytest.raises(UsageError, match="65 scenes are too many"):
+        render(
+            RenderConfig(samples="diverse:65"),
+            scene=toy_scene,
+            samples=many,
+            context=StageContext(tmp_path, ItemCache(tmp_path)),
+        )
+
+
+def test_fewer_frames_play_as_long(rendered):
+    import imageio_ffmpeg
+
+    (path,) = rendered(path="filmed", samples="0", width_px=64, frame_step=2)
+    meta = next(imageio_ffmpeg.read_frames(str(path)))
+    assert meta["fps"] == pytest.approx(5.0)
+
+
+def test_a_film_that_the_encoder_did_not_finish_is_said(tmp_path, monkeypatch):
+    import imageio_ffmpeg
+
+    def broken(path, *_, **__):
+        Path(path).write_bytes(b"")
+        while True:
+            yield
+
+    monkeypatch.setattr(imageio_ffmpeg, "write_frames", broken)
+    with pytest.raises(WorkspaceError, match="could not be finished"), mp4_writer(tmp_path / "a.mp4", 32, 16, 10.0) as add:
+        add(np.zeros((16, 32, 3), np.uint8))
 
 
 def test_odd_sizes_are_encoded(tmp_path):

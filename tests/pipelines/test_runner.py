@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import runner
 from pipelines.config import build
+from pipelines.reporting.findings import coherent_stages
 from pipelines.runner import CHAIN, STAGES, Run
 from pipelines.store import Workspace
 from pipelines.train import Preset
@@ -112,6 +113,46 @@ def test_exports_live_side_by_side(make, ran):
     assert first != second
     make({"export": {"mesh": True}}).ensure(["export"])
     assert ran["export"] == 2
+
+
+@pytest.mark.parametrize(
+    ("export", "needs"),
+    [
+        ({"colmap": True, "points": True, "masks": True}, set()),
+        ({"mesh": True}, {"train"}),
+        ({"nerfstudio": True, "sample": "3"}, {"train"}),
+        ({"mesh": True, "metric": "object 1 height = 1 m"}, {"train", "sample"}),
+        ({"glb": True}, {"train", "sample"}),
+        ({"glb": True, "sample": "scales:1,2"}, {"train"}),
+        ({}, {"train", "sample"}),
+    ],
+)
+def test_exports_ask_only_for_what_they_show(make, export, needs):
+    closure = {stage.name for stage in make({"export": export}).closure(["export"])}
+    assert closure - {"frames", "flow", "segment", "tracks", "sfm", "export"} == needs
+
+
+def test_scenes_of_ones_own_are_rendered_without_samples(make):
+    assert "sample" in {stage.name for stage in make().closure(["render"])}
+    assert "sample" not in {stage.name for stage in make({"render": {"samples": "scales:1"}}).closure(["render"])}
+
+
+@pytest.mark.parametrize("name", ["flight.json", "flight.JSON", "flight.txt", "flight"])
+def test_a_camera_path_of_any_name_is_watched(make, ran, tmp_path, name):
+    path = tmp_path / name
+    for content, times in (("[1]", 1), ("[1]", 1), ("[2]", 2)):
+        path.write_text(content)
+        make({"render": {"path": str(path)}}).ensure(["render"])
+        assert ran["render"] == times
+
+
+def test_a_report_leaves_out_what_was_made_from_other_results(make, ran):
+    """Masks were made again, the rest was not."""
+    make().ensure(CHAIN)
+    workspace = make().workspace
+    assert coherent_stages(workspace) == set(CHAIN)
+    make({"segment": {"objects": 3}}).ensure(["segment"])
+    assert coherent_stages(workspace) == {"frames", "flow", "segment"}
 
 
 def test_the_observer_hears_what_happens(make, ran):

@@ -186,3 +186,16 @@ def test_a_failed_item_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="no"):
         ItemCache(tmp_path).get("object_01", {}, fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_commands_that_make_the_same_item_both_get_it(tmp_path):
+    """The viewer makes meshes beside an export: whoever comes second finds what the first one has made."""
+    items = ItemCache(tmp_path)
+
+    def late(folder):
+        items.get("mesh", 1, lambda other: (other / "a").write_text("first"))
+        (folder / "a").write_text("second")
+
+    place = items.get("mesh", 1, late)
+    assert (place / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == [place.name]

@@ -1,6 +1,7 @@
 import http.client
 import io
 import json
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -70,6 +71,29 @@ def test_other_pages_are_refused(page, headers):
     assert status == 403
     assert "its own page only" in json.loads(content)["error"]
     assert not page.desk.path.exists()
+
+
+def test_pictures_are_not_kept_by_the_browser(page):
+    """The next video at this port has the same addresses."""
+    with urlopen(f"{page.url}/api/frames/0") as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "answers"),
+    [
+        ("127.0.0.1", "localhost", True),
+        ("127.0.0.1", "192.168.1.5", False),
+        ("0.0.0.0", "192.168.1.5", True),
+        ("0.0.0.0", "fe80::1", True),
+        ("0.0.0.0", "evil.example", False),
+        ("0.0.0.0", None, False),
+    ],
+)
+def test_an_open_server_answers_to_addresses_but_not_to_unknown_names(page, host, asked, answers):
+    with AnnotateServer(page.desk, host=host, port=0) as server:
+        assert server.answers_to(asked) is answers
+        assert "0.0.0.0" not in server.url
 
 
 def test_a_taken_port_is_said(page):

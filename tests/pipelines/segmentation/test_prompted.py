@@ -6,7 +6,7 @@ import pytest
 from pipelines.artifacts import Labels
 from pipelines.errors import MissingDependencyError, UsageError
 from pipelines.segmentation.hierarchy import HierarchyOptions, build_hierarchy, merged, touching
-from pipelines.segmentation.prompted import Prompter, apply_prompts, overlap, predictor_of
+from pipelines.segmentation.prompted import Prompter, apply_prompts, edited, overlap, predictor_of
 from pipelines.segmentation.prompts import Base, NamedObject, ObjectPrompt, Point, PromptFile, Stroke
 from third_party.prompt import Prediction, Prompt
 
@@ -107,6 +107,12 @@ def test_objects_are_merged_split_and_given_to_the_background(slide):
     labels = apply_prompts(prompts, Prompter(slide.video, slide.flow, automatic))
     assert labels.names == ("background", "square")
     assert np.array_equal(labels.maps == 1, (maps == 1) | (maps == 2))
+
+
+def test_chains_of_merges_end_in_one_object_whatever_their_order():
+    automatic = Labels(np.arange(5, dtype=np.uint8).reshape(1, 1, 5), tuple("abcde"))
+    for merge in (((4, 3), (3, 2), (2, 1)), ((2, 1), (3, 2), (4, 3))):
+        assert edited(prompt_file(merge=merge), automatic, (1, 1, 5)).ravel().tolist() == [0, 4, 4, 4, 4]
 
 
 def test_ids_without_pixels_leave_no_gap(slide):

@@ -53,8 +53,17 @@ def test_own_samples_add_up_in_the_form_of_samples_csv(state, tmp_path):
     ]
 
 
+def test_own_samples_of_other_objects_are_kept_beside(state, tmp_path):
+    path = tmp_path / "own.csv"
+    append_own_sample(path, state, (0, 1, 2))
+    before = path.read_text()
+    assert append_own_sample(path, state, (0, 1, 3)) == 0
+    assert (tmp_path / "own_old_1.csv").read_text() == before
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_a_state_can_be_rendered_by_its_text(state, toy_samples):
     from pipelines.choice import choose_scenes
 
-    (chosen,) = choose_scenes(as_choice(state), toy_samples)
+    (chosen,) = choose_scenes(as_choice(state), toy_samples, 2)
     np.testing.assert_allclose(chosen.scale, state.scale, rtol=1e-5)
