@@ -1,4 +1,7 @@
-"""A scene whose surfaces are known in closed form: a ball and a box that move in a room. It stands in for a trained one."""
+"""A scene whose surfaces are known in closed form: a ball and a box that move in a room. It stands in for a trained one.
+
+And progress that remembers what it was told.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from pipelines.geometry import (
     scaled_intrinsics,
     viewed_cam_from_obj,
 )
+from pipelines.progress import Silent
 
 DENSITY_INSIDE, EDGE = 300.0, 0.004
 
@@ -90,6 +94,21 @@ class ToyAloneMaps:
     intrinsics: np.ndarray
     cam_from_obj: np.ndarray
     registered: np.ndarray
+
+
+class Notes(Silent):
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
 
 
 @dataclass(frozen=True)

@@ -17,28 +17,8 @@ from pipelines.stage import ItemCache, StageContext
 Extract = Callable[..., Video]
 
 
-class Notes:
-    """Progress that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def task(self, description: str, total: int):
-        from contextlib import nullcontext
-
-        return nullcontext(lambda steps: None)
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
 @pytest.fixture
-def notes() -> Notes:
-    return Notes()
-
-
-@pytest.fixture
-def extract(tmp_path: Path, notes: Notes) -> Extract:
+def extract(tmp_path: Path, notes) -> Extract:
     def run(source: Path, **options) -> Video:
         out = tmp_path / "frames"
         out.mkdir()
@@ -71,13 +51,13 @@ def test_thinned_to_max_frames(tmp_path, extract, notes):
     video = extract(movie(tmp_path / "clip.mkv"), max_frames=12)
     assert levels(video) == list(range(0, 24, 2))
     assert video.fps == 6.0
-    assert notes.notes == ["one in 2 frames is kept (6 of 12 per second)"]
+    assert notes.said == ["one in 2 frames is kept (6 of 12 per second)"]
 
 
 def test_thinning_stops_and_the_rest_is_cut_with_a_note(tmp_path, extract, notes):
     video = extract(movie(tmp_path / "clip.mkv"), max_frames=6)
     assert levels(video) == [0, 2, 4, 6, 8, 10]
-    assert "only the part from 0.0 to 1.0 s is used (6 frames)" in notes.notes[1]
+    assert "only the part from 0.0 to 1.0 s is used (6 frames)" in notes.said[1]
 
 
 def test_start_and_end(tmp_path, extract):

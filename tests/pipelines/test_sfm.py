@@ -1,6 +1,6 @@
 """The stage `sfm` from made-up tracks: units, outcomes, focal length, cache, files."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.poses import pose_error
 from pipelines.geometry import rigid, transform
-from pipelines.progress import Silent
 from pipelines.reconstruction import solve
 from pipelines.sfm import SfmConfig, _compared, focal_from_fov, reconstruct
 from pipelines.stage import ItemCache, StageContext
@@ -231,16 +230,6 @@ def test_tracks_that_fit_one_rigid_motion_much_worse_than_the_background_are_dou
     assert bool(judged.reason) is (status is not SfmStatus.OK)
 
 
-@dataclass
-class Notes(Silent):
-    """Keeps what is said."""
-
-    said: list[str] = field(default_factory=list)
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
-
-
 def in_pieces(case: Case) -> Case:
     """The same mover, of which a third of the tracks were taken for another object."""
     ids = case.tracks.object_id.copy()
@@ -326,12 +315,11 @@ def test_a_part_that_moves_as_another_object_does_is_given_to_it(tmp_path):
         (600, "150 tracks of one have a motion of their own", SfmStatus.DOUBTFUL),
     ],
 )
-def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, host_tracks, said, status):
+def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, notes, host_tracks, said, status):
     """In doubt, as neither half rules, or in none, as the first one does and the other's tracks are strangers."""
     case, labels = with_strangers(make_case(tmp_path, mover_tracks=host_tracks), share=1.0)
     assert labels.n_objects == 2
     (tmp_path / "out").mkdir()
-    notes = Notes()
     context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"), notes)
     config = SfmConfig(focal_px=FOCAL_PX)
     sfm = reconstruct(config, video=case.video, labels=labels, tracks=case.tracks, context=context)
@@ -351,7 +339,7 @@ def test_a_mask_that_holds_two_movers_becomes_two(tmp_path, host_tracks, said, s
 
 @pytest.mark.parametrize("camera", ["moving", "turning"])
 @pytest.mark.parametrize("is_rigid", [True, False])
-def test_a_mover_in_the_background_is_found_or_told(tmp_path, camera, is_rigid):
+def test_a_mover_in_the_background_is_found_or_told(tmp_path, notes, camera, is_rigid):
     """Sixty of the background's tracks move otherwise: as one body, or every one its own way."""
     case, _ = with_strangers(make_case(tmp_path, camera, mover_tracks=60), share=0.0)
     strange = np.flatnonzero(case.tracks.object_id == 2)
@@ -363,7 +351,6 @@ def test_a_mover_in_the_background_is_found_or_told(tmp_path, camera, is_rigid):
         tracks = replace(tracks, xy_px=np.where(np.isin(tracks.track, strange)[:, None], swayed, tracks.xy_px))
     tracks = replace(tracks, object_id=np.minimum(case.tracks.object_id, 1) * (case.tracks.object_id != 2).astype(np.uint8))
     (tmp_path / "out").mkdir()
-    notes = Notes()
     context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"), notes)
     labels = Labels(np.zeros((N_FRAMES, HEIGHT, WIDTH), np.uint8), ("background", "one"))
     sfm = reconstruct(SfmConfig(focal_px=FOCAL_PX), video=case.video, labels=labels, tracks=tracks, context=context)
@@ -394,7 +381,7 @@ def test_a_waist_is_told_where_the_motion_is_not_certain(tmp_path, monkeypatch, 
     assert model.quality["waist_frame"] == half - 1
 
 
-def test_two_movers_that_a_mask_holds_one_after_the_other_become_two(tmp_path, monkeypatch):
+def test_two_movers_that_a_mask_holds_one_after_the_other_become_two(tmp_path, monkeypatch, notes):
     """A seventh of each one's tracks are seen in all frames but one; the others of the first end where the second's begin."""
     from pipelines.reconstruction import correction
 
@@ -406,7 +393,6 @@ def test_two_movers_that_a_mask_holds_one_after_the_other_become_two(tmp_path, m
     tracks = replace(case.tracks, track=track[~gone], frame=frame[~gone], xy_px=case.tracks.xy_px[~gone])
     monkeypatch.setattr(correction, "halves", lambda sightings, width, seed: np.zeros(sightings.n_tracks, int))
     (tmp_path / "out").mkdir()
-    notes = Notes()
     context = StageContext(tmp_path / "out", ItemCache(tmp_path / "items"), notes)
     sfm = reconstruct(SfmConfig(focal_px=FOCAL_PX), video=case.video, labels=labels, tracks=tracks, context=context)
     assert sum("one was two objects" in note for note in notes.said) == 1

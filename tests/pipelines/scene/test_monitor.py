@@ -4,7 +4,6 @@ import sys
 import pytest
 
 from pipelines.errors import MissingDependencyError, ReconstructionError
-from pipelines.progress import Silent
 from pipelines.scene.monitor import Monitor
 from pipelines.scene.schedule import Phase
 from pipelines.stage import ItemCache, StageContext
@@ -12,19 +11,9 @@ from pipelines.stage import ItemCache, StageContext
 GOOD = {"colour": 0.01, "depth": 0.02, "segmentation": 0.03}
 
 
-class Notes(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
-
-
 @pytest.fixture
-def context(tmp_path) -> StageContext:
-    return StageContext(tmp_path, ItemCache(tmp_path / "items"), Notes())
+def context(tmp_path, notes) -> StageContext:
+    return StageContext(tmp_path, ItemCache(tmp_path / "items"), notes)
 
 
 def test_a_loss_that_grows_is_told_once_and_one_that_is_no_number_ends_training(context):

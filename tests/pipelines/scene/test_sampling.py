@@ -8,7 +8,6 @@ import pytest
 
 from pipelines.artifacts import Samples
 from pipelines.errors import ReconstructionError
-from pipelines.progress import Silent
 from pipelines.sample import SampleConfig, sample
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence
 from pipelines.scene.labelling import assess
@@ -56,17 +55,9 @@ class KnownScene:
         )
 
 
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
 @pytest.fixture
-def context(tmp_path) -> StageContext:
-    return StageContext(tmp_path, ItemCache(tmp_path / "items"), Notes())
+def context(tmp_path, notes) -> StageContext:
+    return StageContext(tmp_path, ItemCache(tmp_path / "items"), notes)
 
 
 def ranges(n_columns: int, low: float = -1.0, high: float = 1.0) -> np.ndarray:
@@ -160,7 +151,7 @@ def test_fewer_than_wanted_are_returned_with_a_note(wall, context):
     wall.network = Threshold(-0.9)
     samples = sample(SampleConfig(n=1000, max_draws=500, maps=False), scene=wall, context=context)
     assert 20 < len(samples.score) < 100
-    assert f"only {len(samples.score)} of 1000 samples" in context.progress.notes[0]
+    assert f"only {len(samples.score)} of 1000 samples" in context.progress.said[0]
 
 
 def test_contradicting_masks_are_an_outcome(evidence_of, context):
