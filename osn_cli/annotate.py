@@ -1,9 +1,12 @@
 """`osn annotate`: mark the objects on a page in the browser, and save the prompts file that `osn segment --prompts` reads."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osn_cli.session import Session
+from osn_cli.view import require_address
+from pipelines.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.artifacts import Labels
@@ -27,6 +30,9 @@ def run(
     model: weights of Segment Anything that answer clicks (`sam-vit-b`, ...), "none" for motion and colour; when not given,
         the first that is on this machine.
     """
+    require_address(host)
+    if prompts is not None and not os.access(prompts.absolute().parent, os.W_OK):
+        raise InputError(f"{prompts} cannot be written: give a file in a folder that is there and writable")
     run, places = session.execute(["flow", "segment"], source=source, choices=choices)
     from pipelines.annotate.desk import Desk
     from pipelines.annotate.server import AnnotateServer

@@ -11,7 +11,7 @@ import typer
 
 from osn_cli.console import Console, Verbosity
 from osn_cli.session import DEFAULT_WORKSPACE, Session
-from pipelines.errors import InputError
+from pipelines.errors import InputError, UsageError
 
 SHARED = "Shared options"
 
@@ -66,7 +66,9 @@ def preprocessing_options(
     for path, what in ((masks, "a folder of label maps"), (prompts, "a JSON file of clicks and boxes")):
         if path is not None and not path.exists():
             raise InputError(f"{path} does not exist: give {what}")
-    if masks is not None and method is None:
+    if masks is not None and method not in (None, "masks"):
+        raise UsageError(f"--masks and --method {method}: give one of them")
+    if masks is not None:
         method = "masks"
     return {
         "frames": {"start_s": start, "end_s": end, "fps": fps, "max_frames": max_frames, "max_side": max_side},

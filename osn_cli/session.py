@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osn_cli.console import Console
-from pipelines.errors import InputError, UsageError, WorkspaceError
+from pipelines.errors import InputError, MissingDependencyError, ReconstructionError, UsageError, WorkspaceError
 from pipelines.json_files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DEFAULT_WORKSPACE = Path("osn-work")
 MEMORY = "workspace.json"
+FLAGS = {"mesh_format": "--format", "meshing": "--max-faces", "metric": "--metric", "sample": "--sample"}
+"""How the options of exports are called on the command line."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,19 @@ class Session:
                 f"there is no workspace in {self.folder}: run osn preprocess VIDEO first, or name one with -w DIR"
             )
         try:
-            return {"choices": {}, "preset": None, **read_json(path)}
+            memory = {"choices": {}, "preset": None, **read_json(path)}
         except (WorkspaceError, TypeError):
+            memory = {}
+        choices = memory.get("choices")
+        if (
+            not isinstance(memory.get("source"), str)
+            or not isinstance(choices, dict)
+            or not all(isinstance(options, dict) for options in choices.values())
+        ):
             raise WorkspaceError(
                 f"{path} is damaged: delete it and name the video again (osn preprocess VIDEO); the results stay"
-            ) from None
+            )
+        return memory
 
     def _remember(self, source: Path | None, choices: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
         """Add the choices of now to what the workspace knows.
@@ -116,7 +126,8 @@ class Session:
     ) -> tuple["Run", dict[str, Path]]:
         """Bring the stages up to date. Returns the run and the folders of all results.
 
-        The choices are remembered before the work, so that it can go on after a kill, but not if it fails because of them.
+        The choices are remembered before the work, so that it can go on after a kill, but not if it fails because of them
+        (or for a reason that nobody foresaw).
         """
         from pipelines.config import write_effective
 
@@ -132,18 +143,29 @@ class Session:
             write_effective(run.config, effective)
             try:
                 return run, run.ensure(stages, progress=self.console, observer=self.console)
-            except (InputError, UsageError):
+            except (WorkspaceError, MissingDependencyError, ReconstructionError):
+                # None of these is the fault of a choice that could be taken back by forgetting it.
+                raise
+            except Exception:
                 write_json(path, before)
                 effective.write_bytes(was_effective)
                 raise
 
     def export_each(self, formats: Sequence[str], details: Mapping[str, Any]) -> list[Path]:
         """Write each format into a folder of its own, so that one does not undo another. Returns the folders."""
-        from pipelines.export import FORMATS
+        from pipelines.export import FORMATS, read_by
 
         places, session = [], self
+        metric = details.get("metric")
+        if metric is None:
+            metric = self.memory()["choices"].get("export", {}).get("metric")
         for name in formats:
-            choices = {"export": {**{known: known == name for known in FORMATS}, **details}}
+            known = read_by(name, metric=bool(metric))
+            read = {key: value for key, value in details.items() if key in known}
+            for key in sorted(details.keys() - known):
+                if details[key] is not None:
+                    self.console.note(f"{FLAGS.get(key, key)} has no effect on {name}")
+            choices = {"export": {**{output: output == name for output in FORMATS}, **read}}
             places.append(session.execute(["export"], choices=choices)[1]["export"])
             # What was to be made again is made again once.
             session = replace(session, from_stage=None)
@@ -192,6 +214,8 @@ def resolve_device(name: str) -> str:
 
     Raises UsageError: CUDA was asked for and is not there.
     """
+    if name not in ("auto", "cpu") and not name.startswith("cuda"):
+        raise UsageError(f"--device {name}: expected auto, cpu, or cuda")
     if name == "cpu" or (name == "auto" and not _nvidia_driver()):
         return "cpu"
     import torch

@@ -35,6 +35,23 @@ WITH_UNIT = frozenset({"mesh", "glb", "usd", "depth"})
 """Those whose lengths a known size turns into metres; the others keep the reconstruction's units."""
 
 
+def read_by(name: str, *, metric: bool) -> frozenset[str]:
+    """Names of the options that an output depends on. metric: whether a known size is given."""
+    sized = metric and name in WITH_UNIT
+    meshing = name in ("mesh", "glb", "usd") or sized
+    return frozenset(
+        option
+        for option, is_read in {
+            "mesh_format": name == "mesh",
+            "unlit": name in ("mesh", "glb"),
+            "meshing": meshing,
+            "metric": name in WITH_UNIT,
+            "sample": name in WITH_SCALES or sized,
+        }.items()
+        if is_read
+    )
+
+
 class ExportConfig(StageConfig):
     """What to write. Nothing chosen means meshes and animated GLB."""
 
@@ -59,6 +76,13 @@ class ExportConfig(StageConfig):
     def wanted(self) -> frozenset[str]:
         """Names of the chosen outputs."""
         return frozenset(name for name in FORMATS if getattr(self, name)) or frozenset({"mesh", "glb"})
+
+    @property
+    def relevant(self) -> "ExportConfig":
+        """Options that no chosen output depends on are at their defaults."""
+        read = frozenset().union(*(read_by(name, metric=self.metric is not None) for name in self.wanted))
+        known = ("mesh_format", "unlit", "meshing", "metric", "sample")
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in known if name not in read})
 
     @property
     def needs_scene(self) -> bool:

@@ -51,7 +51,7 @@ class RenderConfig(StageConfig):
     """filmed, sway, orbit, freeze, or a JSON file with a camera path (`pipelines.cameras.paths.read_path`)."""
     samples: str = "best"
     """Which scenes: see `pipelines.choice`."""
-    outputs: tuple[Output, ...] = (Output.COLOUR,)
+    outputs: tuple[Output, ...] = Field(default=(Output.COLOUR,), min_length=1)
     width_px: int | None = Field(default=None, ge=16, le=8192)
     """Width of the images; None: that of the video, at most `quick_width_px`."""
     quick_width_px: int = Field(default=256, ge=16)

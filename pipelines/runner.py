@@ -158,7 +158,7 @@ def _export(inputs: Inputs, context: StageContext) -> object:
 
     needs = _export_needs(inputs.config)
     return export(
-        inputs.config.export,
+        inputs.config.export.relevant,
         video=inputs.video,
         labels=inputs.corrected_labels,
         sfm=inputs.sfm,
@@ -204,7 +204,7 @@ def _render_needs(config: Config) -> tuple[str, ...]:
 
 def _export_needs(config: Config) -> tuple[str, ...]:
     """Cameras, points and masks are there before training, meshes before there are any scales."""
-    export = config.export
+    export = config.export.relevant
     needs = ["frames", "segment", "sfm"]
     if export.needs_scene:
         needs.append("train")
@@ -235,7 +235,10 @@ STAGES: dict[str, Stage] = {
             _segment,
             lambda c: c.segment,
             _segment_needs,
-            lambda c: {"segment.masks": c.segment.masks, "segment.prompts": c.segment.prompts},
+            lambda c: {
+                "segment.masks": c.segment.masks if c.segment.method == "masks" else None,
+                "segment.prompts": c.segment.prompts,
+            },
             version=6,
         ),
         Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
@@ -246,7 +249,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "export",
             _export,
-            lambda c: c.export,
+            lambda c: c.export.relevant,
             _export_needs,
             version=f"3, meshing {MESHING_VERSION}",
             variant=lambda c: "-".join(sorted(c.export.wanted)),

@@ -17,7 +17,7 @@ class SampleConfig(StageConfig):
     """How many combinations, and what makes one acceptable."""
 
     n: int = Field(default=1000, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     measure: Measure = Measure.LINEAR
     """Uniform in scale, so that an object is as likely at any depth, as in the paper; or in log scale."""
     even: bool = True

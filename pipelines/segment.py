@@ -10,6 +10,7 @@ from typing import assert_never
 from pydantic import Field
 
 from pipelines.artifacts import Flow, Labels, Video
+from pipelines.dependencies import third_party
 from pipelines.errors import UsageError
 from pipelines.segmentation.learned import SamModel, VideoModel
 from pipelines.stage import StageConfig, StageContext
@@ -48,7 +49,7 @@ class SegmentConfig(StageConfig):
     sam2_model: VideoModel = VideoModel.SAM2_TINY
     weights: Path | None = None
     """Checkpoint of the model, when it is not in the weights folder."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 def segment(config: SegmentConfig, *, video: Video, flow: Flow | None, context: StageContext) -> Labels:
@@ -107,7 +108,12 @@ def _by_model(config: SegmentConfig, video: Video, flow: Flow | None, context: S
     from pipelines.segmentation.learned import segment_by_model
     from pipelines.segmentation.prompted import edited
     from pipelines.segmentation.prompts import Base, PromptFile
+    from third_party import weights as registry
 
+    model = config.sam_model if config.method is SegmentMethod.SAM else config.sam2_model
+    # Before the minutes of work that come first.
+    with third_party():
+        registry.find(model, config.weights)
     prompts = None
     if config.prompts is not None:
         prompts = PromptFile.load(config.prompts).fitted(video.width, video.height, video.n_frames)
@@ -118,7 +124,7 @@ def _by_model(config: SegmentConfig, video: Video, flow: Flow | None, context: S
         if prompts is not None:
             motion = Labels(edited(prompts, motion, motion.maps.shape), motion.names)
     return segment_by_model(
-        config.sam_model if config.method is SegmentMethod.SAM else config.sam2_model,
+        model,
         video=video,
         flow=flow,
         prompts=prompts,

@@ -65,7 +65,7 @@ class SfmConfig(StageConfig):
     correct_masks: bool | None = None
     """Whether the motions correct the masks: what is two objects is split, what moves as a larger one does becomes a part of
     it, and what else a mask holds is taken out of it. By default where masks were found, not given."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _one_focal(self) -> "SfmConfig":

@@ -75,7 +75,7 @@ class Workspace:
     def lock(self) -> Iterator[None]:
         """Hold the workspace for writing; the operating system lets go of it when the process dies.
 
-        Raises WorkspaceError: another process holds it.
+        Raises WorkspaceError: another process holds it, or what is written meanwhile finds a full or unwritable disk.
         """
         from filelock import FileLock, Timeout
 
@@ -92,6 +92,9 @@ class Workspace:
         try:
             (self.folder / ".owner").write_text(str(os.getpid()), encoding="utf-8")
             yield
+        except OSError as error:
+            self._translated(error)
+            raise
         finally:
             held.release()
 
@@ -168,12 +171,16 @@ class Workspace:
             temporary.write_text(json.dumps(manifest, indent=1, default=str), encoding="utf-8")
             temporary.rename(partial / MANIFEST)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WorkspaceError(f"the disk of {self.folder} is full: free some space and run the command again") from None
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise WorkspaceError(f"{error.filename or self.folder} is not writable: choose another with -w DIR") from None
+            self._translated(error)
             raise
         self._adopt(name, key)
+
+    def _translated(self, error: OSError) -> None:
+        """Raises WorkspaceError where the disk is full or something is not writable."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkspaceError(f"the disk of {self.folder} is full: free some space and run the command again") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise WorkspaceError(f"{error.filename or self.folder} is not writable: choose another with -w DIR") from None
 
     def _partial_of(self, name: str, key: str) -> Path:
         return self._partial / f"{name.replace('/', '__')}-{key}"
@@ -223,4 +230,8 @@ class Workspace:
 def _change(key: str, stored: Ingredients, fresh: Ingredients) -> str:
     if key.startswith("input"):
         return f"{key} changed"
-    return f"{key} changed from {stored.get(key)} to {fresh.get(key)}"
+    before, after = stored.get(key), fresh.get(key)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        name = next(name for name in {**before, **after} if before.get(name) != after.get(name))
+        return _change(f"{key}.{name}", {f"{key}.{name}": before.get(name)}, {f"{key}.{name}": after.get(name)})
+    return f"{key} changed from {before} to {after}"

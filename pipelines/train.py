@@ -31,7 +31,7 @@ class Preset(StrEnum):
 class TrainConfig(StageConfig):
     """Options of training. The defaults are those of the `default` preset; `TrainConfig.preset` gives the others."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
     max_side_px: int = Field(default=384, ge=16)
     """Longer side of the images that are learned from; larger videos are reduced to it."""
 

@@ -128,6 +128,8 @@ class Handler(BaseHTTPRequestHandler):
             content = make()
         except (OsnError, ValueError) as error:
             return self._error(HTTPStatus.BAD_REQUEST, str(error))
+        except OSError as error:
+            return self._error(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error.filename or 'a file'}: {error.strerror}")
         if isinstance(content, bytes):
             return self._send(content, "image/png")
         return self._send(json.dumps(content).encode(), "application/json")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipelines.artifacts import Labels, Sfm, Video
 from pipelines.geometry import scaled_intrinsics
+from pipelines.interrupts import interrupts_deferred
 from pipelines.scene import checkpoint, losses, objectives, previews, scales
 from pipelines.scene.marching import march
 from pipelines.scene.monitor import Monitor
@@ -65,9 +66,12 @@ class Trainer:
         return cls(config, untrained_scene(config, video, labels, sfm, pixels, device), pixels, context)
 
     def train(self) -> None:
-        with self.context.progress.task("train", self.config.steps) as advance:
+        with self.context.progress.task("train", self.config.steps) as advance, interrupts_deferred() as interrupted:
             advance(self.step)
             while self.step < self.config.steps:
+                if interrupted():
+                    self.save_checkpoint()
+                    raise KeyboardInterrupt
                 self._before_step()
                 with self._timed("fields"):
                     terms = self._field_step()

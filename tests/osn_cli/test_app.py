@@ -56,6 +56,12 @@ def test_planning_imports_nothing_heavy(tmp_path):
     [
         (("preprocess", "none.mp4"), 3, "none.mp4 does not exist: give a video file or a folder of images"),
         (("preprocess", "v.mp4", "--masks", "none"), 3, "none does not exist: give a folder of label maps"),
+        (("preprocess", "v.mp4", "--masks", ".", "--method", "motion"), 2, "--masks and --method motion: give one of them"),
+        (("train", "--seed", "-1"), 2, "train.seed = -1: input should be greater than or equal to 0"),
+        (("render", "--set", "render.outputs=[]"), 2, "render.outputs"),
+        (("train", "--device", "gpu"), 2, "--device gpu: expected auto, cpu, or cuda"),
+        (("annotate", "v.mp4", "--save-to", "nowhere/p.json"), 3, "give a file in a folder that is there and writable"),
+        (("annotate", "v.mp4", "--host", "203.0.113.9"), 2, "--host 203.0.113.9: cannot listen there"),
         (("train",), 4, "there is no workspace in osn-work: run osn preprocess VIDEO first"),
         (("status", "-w", "elsewhere"), 4, "there is no workspace in elsewhere"),
         (("preprocess", "v.mp4", "--set", "train.step=5"), 2, "unknown option train.step: did you mean train.steps?"),
@@ -122,9 +128,10 @@ def test_choices_are_taken_back_by_an_empty_value_or_by_their_rival(tmp_path):
     assert remembered(replace(session, assignments=("export.metric=",)))["export"] == {}
 
 
-def test_a_damaged_memory_says_what_to_do(osn, tmp_path):
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"source": 3}', '{"source": "v.mp4", "choices": {"train": 5}}'])
+def test_a_damaged_memory_says_what_to_do(osn, tmp_path, content):
     (tmp_path / "osn-work").mkdir()
-    (tmp_path / "osn-work" / "workspace.json").write_text("{")
+    (tmp_path / "osn-work" / "workspace.json").write_text(content)
     code, _, err = osn("status")
     assert code == 4 and "delete it and name the video again" in err
 
@@ -177,3 +184,23 @@ def test_weights_list_is_readable_by_scripts(osn):
     code, out, _ = osn("weights", "list", "--json")
     assert code == 0
     assert "raft-small" in [row["name"] for row in json.loads(out)["weights"]]
+
+
+@pytest.mark.parametrize("remembered_metric", [None, "object 1 height = 2 m"])
+def test_an_export_is_told_and_forgets_what_it_does_not_read(tmp_path, monkeypatch, capsys, remembered_metric):
+    export = {} if remembered_metric is None else {"metric": remembered_metric}
+    memory = {"source": str(tmp_path / "v.mp4"), "choices": {"export": export}, "preset": "fast"}
+    (tmp_path / "workspace.json").write_text(json.dumps(memory))
+    asked = []
+
+    def execute(self, stages, choices):
+        asked.append(choices["export"])
+        return None, {"export": tmp_path}
+
+    monkeypatch.setattr(Session, "execute", execute)
+    Session(Console(), tmp_path).export_each(["mesh", "glb", "colmap"], {"sample": "9", "mesh_format": "obj", "metric": None})
+    assert ["sample" in choices for choices in asked] == [remembered_metric is not None, True, False]
+    assert ["mesh_format" in choices for choices in asked] == [True, False, False]
+    said = capsys.readouterr().err
+    assert "--sample has no effect on colmap" in said and "--format has no effect on glb" in said
+    assert ("--sample has no effect on mesh" in said) is (remembered_metric is None)

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import runner
 from pipelines.config import build
+from pipelines.export import FORMATS
 from pipelines.reporting.findings import coherent_stages
 from pipelines.runner import CHAIN, STAGES, Run
 from pipelines.store import Workspace
@@ -105,6 +106,27 @@ def test_a_video_that_is_gone_does_not_hurt_what_is_done(make, ran, source):
     source.unlink()
     make().ensure(["flow"])
     assert ran == {"frames": 1, "flow": 1}
+
+
+@pytest.mark.parametrize(
+    ("option", "again"),
+    [
+        ({"meshing": {"max_faces": 100}}, {"mesh", "glb", "usd"}),
+        ({"mesh_format": "obj"}, {"mesh"}),
+        ({"sample": "3"}, {"glb", "usd", "depth"}),
+        ({"unlit": False}, {"mesh", "glb"}),
+        ({"metric": "object 1 height = 1 m"}, {"mesh", "glb", "usd", "depth"}),
+        ({"metric": "object 1 height = 1 m", "sample": "3"}, {"mesh", "glb", "usd", "depth"}),
+    ],
+)
+def test_an_option_touches_only_the_exports_that_read_it(make, ran, option, again):
+    changed = set()
+    for name in FORMATS:
+        make({"export": {name: True}}).ensure(["export"])
+        before = ran["export"]
+        make({"export": {name: True, **option}}).ensure(["export"])
+        changed |= {name} if ran["export"] > before else set()
+    assert changed == again
 
 
 def test_exports_live_side_by_side(make, ran):

@@ -142,6 +142,22 @@ def test_a_full_disk_is_one_clear_error(workspace):
         workspace.make("frames", INGREDIENTS, fill)
 
 
+def test_a_disk_that_is_full_beside_the_stages_is_the_same_error(workspace):
+    with pytest.raises(WorkspaceError, match="is full: free some space"), workspace.lock():
+        raise OSError(28, "No space left on device")
+    with pytest.raises(WorkspaceError, match="not writable"), workspace.lock():
+        raise PermissionError(13, "Permission denied", "config.toml")
+    with workspace.lock():
+        pass
+
+
+def test_a_reason_names_the_one_option_of_a_group(workspace):
+    before = {"option export.meshing": {"cells": 8, "more": {"a": 1, "b": 2}}}
+    workspace.make("export", before, lambda folder: (folder / "a").write_text("a"))
+    verdict = workspace.check("export", {"option export.meshing": {"cells": 8, "more": {"a": 1, "b": 3}}})
+    assert verdict == Verdict(False, "option export.meshing.more.b changed from 2 to 3")
+
+
 def test_a_file_in_the_place_of_the_workspace(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="choose one with -w DIR"):

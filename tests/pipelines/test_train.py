@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -132,6 +134,29 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_ends(
     assert resumed.zone is not None
     np.testing.assert_array_equal(resumed.zone.bounds, unbroken.zone.bounds)
     assert not (tmp_path / "resumed" / "checkpoint.pt").exists()
+
+
+def test_ctrl_c_loses_no_step(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
+    """The step under way is finished and saved, whenever the next checkpoint would be due; then the same command goes on."""
+    config = TrainConfig(**(TINY | {"checkpoint_every_steps": 1000}))
+    inputs = {"video": toy_video, "labels": toy_labels, "sfm": toy_sfm}
+    step_of_trainer = training.Trainer._field_step
+    steps = []
+
+    def interrupted_once(self):
+        steps.append(self.step)
+        if steps == list(range(5)):
+            os.kill(os.getpid(), signal.SIGINT)
+        return step_of_trainer(self)
+
+    monkeypatch.setattr(training.Trainer, "_field_step", interrupted_once)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, **inputs, context=context(tmp_path))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert steps == [0, 1, 2, 3, 4]
+    train(config, **inputs, context=context(tmp_path))
+    assert steps == list(range(12))
 
 
 def test_a_checkpoint_of_another_configuration_is_ignored(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
