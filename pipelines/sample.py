@@ -22,8 +22,8 @@ class SampleConfig(StageConfig):
     """Uniform in scale, so that an object is as likely at any depth, as in the paper; or in log scale."""
     even: bool = True
     """Spread samples evenly over the valid set (each of them is still uniform); off: they are independent."""
-    min_score: float = Field(default=0.5, ge=0, le=1)
-    """The network's score that a combination needs; 0 leaves the network out."""
+    min_score: float = Field(default=0.9, ge=0, le=1)
+    """The network's score that a combination needs; 0 leaves the network out. Where nothing has more than 0.5, that will do."""
     check_masks: bool = True
     """Also require that the combination agrees with the masks, ray by ray."""
     max_draws: int = Field(default=1_000_000, ge=1)

@@ -20,11 +20,11 @@ from pipelines.meshing.accuracy import mesh_accuracy, object_size, registered, s
 from pipelines.meshing.surfaces import scene_meshes
 from pipelines.progress import Progress
 from pipelines.scene.evidence import AloneMaps
+from pipelines.scene.sampling import LIKELY
 from pipelines.scenery import ViewLike
 from pipelines.spread import evenly_spread
 from pipelines.stage import StageContext
 
-_ACCEPTED_SCORE = 0.5
 _MIN_SURFACE_POINTS = 50
 """An object of which the truth shows less has no surface to speak of."""
 _MAPS_WIDTH_PX, _MAPS_FRAMES = 128, 12
@@ -289,9 +289,9 @@ def valid_set_scores(
     if zone is not None:
         sets["zone"] = zone.contains
     if network is not None:
-        sets["network"] = lambda x: network.score(x) >= _ACCEPTED_SCORE
+        sets["network"] = lambda x: network.score(x) >= LIKELY
     if zone is not None and network is not None:
-        sets["zone and network"] = lambda x: zone.contains(x) & (network.score(x) >= _ACCEPTED_SCORE)
+        sets["zone and network"] = lambda x: zone.contains(x) & (network.score(x) >= LIKELY)
     scores = valid_set.score_memberships(
         {name: (lambda x, member=member: member(completed(x))) for name, member in sets.items()},  # type: ignore[misc]
         rays,

@@ -23,6 +23,8 @@ from pipelines.scene.zone_sampling import Measure
 from pipelines.spread import evenly_spread
 from pipelines.stage import StageContext
 
+LIKELY = 0.5
+"""Score from which the network takes a combination for valid rather than not."""
 _MAX_ORDERED = 4096
 """Beyond this many samples the rest keep the order of drawing: farthest-point ordering takes quadratic time."""
 
@@ -55,6 +57,13 @@ def draw_samples(config: SampleConfig, scene: ScaledScene, context: StageContext
         context.progress.note(f"the scales are less certain than they look: {_worst_order(validity, tests, scene)}")
     with context.progress.task("sampling", config.n) as advance:
         log_scale, tally = _accepted(config, scene, zone, validity, generator)
+        if len(log_scale) == 0 and config.min_score > LIKELY:
+            likely = config.model_copy(update={"min_score": LIKELY})
+            log_scale, tally = _accepted(likely, scene, zone, validity, generator)
+            if len(log_scale):
+                context.progress.note(
+                    f"the network is sure of no combination (score {config.min_score:g}): these have at least {LIKELY:g}"
+                )
         advance(len(log_scale))
     if len(log_scale) == 0:
         raise ReconstructionError(_explain_none(tally))

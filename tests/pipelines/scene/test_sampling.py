@@ -147,6 +147,21 @@ def test_a_network_that_rejects_everything_is_an_outcome(wall, context):
         sample(SampleConfig(max_draws=2000), scene=wall, context=context)
 
 
+class Unsure(Threshold):
+    """Right, but never sure."""
+
+    def score(self, log_scale):
+        return 0.6 * super().score(log_scale)
+
+
+def test_a_network_that_is_never_sure_still_gives_what_is_likely(wall, context):
+    wall.network = Unsure(-0.5)
+    samples = sample(SampleConfig(n=50, maps=False), scene=wall, context=context)
+    assert len(samples.score) == 50 and np.allclose(samples.score, 0.54)
+    assert "the network is sure of no combination (score 0.9)" in context.progress.said[0]
+    assert samples.log_scale[:, 1].max() <= -0.5
+
+
 def test_fewer_than_wanted_are_returned_with_a_note(wall, context):
     wall.network = Threshold(-0.9)
     samples = sample(SampleConfig(n=1000, max_draws=500, maps=False), scene=wall, context=context)
