@@ -34,6 +34,9 @@ class EvidenceConfig(StageConfig):
     """How far off (in pixels of the maps) a mask's outline may be. A ray just outside what the mask shows of an object, at
     that object's own silhouette, says nothing about its order: a mask that is too small there would otherwise put the
     surroundings in front. Rays just inside stay: those on a mover where it touches the ground say the most."""
+    halo_px: int = Field(default=2, ge=0)
+    """The same for movers that the background seems to hide. Fields are fatter than masks by more than masks are wrong, and
+    a halo that counts as hidden keeps the mover behind what it stands before: no scales drawn then would thin it."""
     rim_px: int = Field(default=2, ge=0)
     """Within so many pixels of an object's surface, a ray on which the mask shows it but its field is too thin takes that
     surface's depth. Fields end a little inside of the silhouette, and it is there that an object touches what it stands on."""
@@ -107,7 +110,8 @@ def evidence_from_maps(
     maps = _with_rims(maps, config)
     hit = _reliable_hits(maps, config)
     height, width = maps.column.shape[1:]
-    counted = hit & ~_at_outline(maps.column, hit, config.border_px)
+    halo = _at_outline(maps.column, hit, config.halo_px) & (maps.column == BACKGROUND)[:, None]
+    counted = hit & ~_at_outline(maps.column, hit, config.border_px) & ~halo
     chosen = (counted.sum(1) >= 2) & (maps.column != UNKNOWN)
     t, y, x = np.nonzero(chosen)
     hit_at_ray = counted[t, :, y, x]

@@ -13,7 +13,7 @@ from pipelines.scene.zone import zone_at_share
 W, H, T = 24, 16, 4
 WALL, CARD = 8.0, 2.0
 CARD_ROWS, CARD_COLUMNS = slice(4, 12), slice(8, 16)
-NO_BORDER = EvidenceConfig(border_px=0)
+NO_BORDER = EvidenceConfig(border_px=0, halo_px=0)
 
 
 def sliding_maps(step_px: float) -> AloneMaps:
@@ -80,7 +80,7 @@ def test_a_mask_that_is_too_small_does_not_put_the_wall_in_front():
     maps = sliding_maps(2.0)
     tight = np.zeros_like(maps.column)
     tight[:, 5:11, 9:15] = 1
-    evidence = evidence_from_maps(replace(maps, column=tight), config=EvidenceConfig(border_px=1))
+    evidence = evidence_from_maps(replace(maps, column=tight), config=EvidenceConfig(border_px=1, halo_px=1))
     assert len(evidence.column) == T * 6 * 6 and np.all(evidence.column == 1)
     careless = evidence_from_maps(replace(maps, column=tight), config=NO_BORDER)
     assert np.sum(careless.column == 0) == T * (64 - 36)
@@ -91,10 +91,21 @@ def test_a_wall_that_hides_a_card_keeps_its_rays():
     maps = sliding_maps(2.0)
     hidden = maps.column.copy()
     hidden[:, :, 12:] = 0
-    evidence = evidence_from_maps(replace(maps, column=hidden), config=EvidenceConfig(border_px=1))
-    assert np.sum(evidence.column == 1) == T * 8 * 4
-    # The hiding half: all but the two pixels at the card's upper and lower outline next to where it is seen.
-    assert np.sum(evidence.column == 0) == T * (8 * 4 - 2)
+    for px in (1, 2):
+        evidence = evidence_from_maps(replace(maps, column=hidden), config=EvidenceConfig(border_px=1, halo_px=px))
+        assert np.sum(evidence.column == 1) == T * 8 * 4
+        # The hiding half: all but the few pixels at the card's upper and lower outline next to where it is seen.
+        assert np.sum(evidence.column == 0) == T * (8 * 4 - 2 * px * px)
+
+
+def test_a_field_that_is_fatter_than_its_mask_is_not_hidden_by_what_is_behind_it():
+    """Two pixels of halo all around the card, where the masks show the wall."""
+    maps = sliding_maps(2.0)
+    thin = np.zeros_like(maps.column)
+    thin[:, 6:10, 10:14] = 1
+    halo = replace(maps, column=thin)
+    assert (evidence_from_maps(halo, config=EvidenceConfig(halo_px=0)).column == 0).any()
+    assert (evidence_from_maps(halo).column == 1).all()
 
 
 def test_unknown_unregistered_and_transparent_rays_are_left_out():
@@ -147,7 +158,7 @@ def test_what_the_wall_hides_almost_always_is_no_part_of_the_card():
     fat = replace(maps, depth=depth, opacity=opacity, column=column)
 
     def credible(share: float) -> np.ndarray:
-        evidence = evidence_from_maps(fat, config=EvidenceConfig(border_px=0, min_seen_share=share))
+        evidence = evidence_from_maps(fat, config=EvidenceConfig(border_px=0, halo_px=0, min_seen_share=share))
         outside = (evidence.column == 0) & (evidence.xy_px[:, 0] > 17) & (evidence.xy_px[:, 0] < 19)
         assert outside.any()
         assert not order_tests(replace(evidence, credible=np.zeros_like(evidence.credible))).n_rays
