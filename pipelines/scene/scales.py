@@ -1,7 +1,7 @@
 """One round of learning which scale combinations are valid, from the frozen fields; and drawing valid ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,9 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     """Render every object alone, read the order of objects, and fit zone and network to it.
 
     The fields are frozen meanwhile, so they are rendered once, whatever the number of combinations. Rounds before the last see
-    half of the frames, and train the network less: what they learn is soon replaced.
+    half of the frames, and train the network less: what they learn is soon replaced. And they count only surfaces that some
+    frame saw: the others are guesses that training mends where drawn scales contradict them, which they never would if these
+    guesses decided what is drawn.
     """
     is_last = round_index == config.rounds
     width = min(config.evidence_width_px, scene.width)
@@ -52,7 +54,8 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     maps = scene.alone_maps(width=width, frames=evidence_frames(scene, n_frames))
     evidence = evidence_from_maps(maps, full_width=scene.width)
     random = np.random.default_rng([config.seed, round_index])
-    validity = assess(order_tests(evidence), scene.log_scale_range, assumed_columns=scene.assumed_columns)
+    counted = evidence if is_last else replace(evidence, credible=evidence.credible & evidence.observed)
+    validity = assess(order_tests(counted), scene.log_scale_range, assumed_columns=scene.assumed_columns)
     network = scene.network or ScaleNetwork(scene.log_scale_range, seed=config.seed).to(scene.device)
     network.config = network.config.model_copy(update={"steps": config.scale_steps * (LAST_ROUND if is_last else 1)})
     candidates = draw_candidates(validity.zone, scene.log_scale_range, config.combinations, random)
