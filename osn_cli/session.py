@@ -110,6 +110,7 @@ class Session:
             parse_assignments(self.assignments),
         )
         asked = build(Preset.DEFAULT, without_none(typed))
+        device = resolve_device(self.device)
         memory = self._remember(source, absolute_paths(typed, asked), stages)
         config = build(parse_preset(memory["preset"]), memory["choices"])
         if self.from_stage is not None and self.from_stage not in STAGES:
@@ -118,7 +119,7 @@ class Session:
         if self.from_stage is not None:
             names = list(STAGES)
             forced.update(names[names.index(self.from_stage) :])
-        run = Run(Workspace(self.folder), config, Path(memory["source"]), resolve_device(self.device), frozenset(forced))
+        run = Run(Workspace(self.folder), config, Path(memory["source"]), device, frozenset(forced))
         return run, memory
 
     def execute(
