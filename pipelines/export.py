@@ -38,18 +38,14 @@ WITH_UNIT = frozenset({"mesh", "glb", "usd", "depth"})
 def read_by(name: str, *, metric: bool) -> frozenset[str]:
     """Names of the options that an output depends on. metric: whether a known size is given."""
     sized = metric and name in WITH_UNIT
-    meshing = name in ("mesh", "glb", "usd") or sized
-    return frozenset(
-        option
-        for option, is_read in {
-            "mesh_format": name == "mesh",
-            "unlit": name in ("mesh", "glb"),
-            "meshing": meshing,
-            "metric": name in WITH_UNIT,
-            "sample": name in WITH_SCALES or sized,
-        }.items()
-        if is_read
-    )
+    is_read = {
+        "mesh_format": name == "mesh",
+        "unlit": name in ("mesh", "glb"),
+        "meshing": name in ("mesh", "glb", "usd") or sized,
+        "metric": name in WITH_UNIT,
+        "sample": name in WITH_SCALES or sized,
+    }
+    return frozenset(option for option in is_read if is_read[option])
 
 
 class ExportConfig(StageConfig):
@@ -80,9 +76,14 @@ class ExportConfig(StageConfig):
     @property
     def relevant(self) -> "ExportConfig":
         """Options that no chosen output depends on are at their defaults."""
-        read = frozenset().union(*(read_by(name, metric=self.metric is not None) for name in self.wanted))
-        known = ("mesh_format", "unlit", "meshing", "metric", "sample")
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in known if name not in read})
+        kept = {*FORMATS, *self._read}
+        defaults = {name: field.default for name, field in type(self).model_fields.items() if name not in kept}
+        return self.model_copy(update=defaults)
+
+    @property
+    def _read(self) -> frozenset[str]:
+        """Options that some chosen output depends on."""
+        return frozenset().union(*(read_by(name, metric=self.metric is not None) for name in self.wanted))
 
     @property
     def needs_scene(self) -> bool:
@@ -90,7 +91,7 @@ class ExportConfig(StageConfig):
 
     @property
     def needs_scales(self) -> bool:
-        return bool(self.wanted & WITH_SCALES) or (self.metric is not None and "mesh" in self.wanted)
+        return "sample" in self._read
 
 
 @dataclass

@@ -68,15 +68,15 @@ class Trainer:
     def train(self) -> None:
         with self.context.progress.task("train", self.config.steps) as advance, interrupts_deferred() as interrupted:
             advance(self.step)
-            while self.step < self.config.steps:
-                if interrupted():
-                    self.save_checkpoint()
-                    raise KeyboardInterrupt
+            while self.step < self.config.steps and not interrupted():
                 self._before_step()
                 with self._timed("fields"):
                     terms = self._field_step()
                 self._after_step(terms)
                 advance(1)
+            if interrupted():
+                self.save_checkpoint()
+                raise KeyboardInterrupt
         with self._timed("scales"):
             # The last round saw older fields: read the order of objects once more from the finished ones.
             self._learn_scales(self.config.rounds)

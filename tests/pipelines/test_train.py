@@ -136,7 +136,8 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_ends(
     assert not (tmp_path / "resumed" / "checkpoint.pt").exists()
 
 
-def test_ctrl_c_loses_no_step(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("last", [4, 11])
+def test_ctrl_c_loses_no_step(last, toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
     """The step under way is finished and saved, whenever the next checkpoint would be due; then the same command goes on."""
     config = TrainConfig(**(TINY | {"checkpoint_every_steps": 1000}))
     inputs = {"video": toy_video, "labels": toy_labels, "sfm": toy_sfm}
@@ -145,7 +146,7 @@ def test_ctrl_c_loses_no_step(toy_video, toy_labels, toy_sfm, tmp_path, monkeypa
 
     def interrupted_once(self):
         steps.append(self.step)
-        if steps == list(range(5)):
+        if steps == list(range(last + 1)):
             os.kill(os.getpid(), signal.SIGINT)
         return step_of_trainer(self)
 
@@ -154,7 +155,7 @@ def test_ctrl_c_loses_no_step(toy_video, toy_labels, toy_sfm, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         train(config, **inputs, context=context(tmp_path))
     assert signal.getsignal(signal.SIGINT) is handler
-    assert steps == [0, 1, 2, 3, 4]
+    assert steps == list(range(last + 1))
     train(config, **inputs, context=context(tmp_path))
     assert steps == list(range(12))
 
