@@ -32,7 +32,7 @@ PLACES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample")
 def command(scene: Path, workspace: Path) -> list[str]:
     options = [part for setting in TINY for part in ("--set", setting)]
     fixed = ["--masks", str(scene / "masks"), "--focal-px", str(focal_px(scene)), "--n", "100", "-w", str(workspace)]
-    return [sys.executable, "-m", "osn_cli.app", "run", str(scene / "video.mp4"), *fixed, *options]
+    return [sys.executable, "-m", "osn_cli", "run", str(scene / "video.mp4"), *fixed, *options]
 
 
 def focal_px(scene: Path) -> float:

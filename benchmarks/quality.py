@@ -58,7 +58,7 @@ class Chain:
 
 def osn(*arguments: str) -> None:
     """A command as a person types it; its words go to stderr."""
-    done = subprocess.run([sys.executable, "-m", "osn_cli.app", *arguments, "--quiet"], stdout=sys.stderr)
+    done = subprocess.run([sys.executable, "-m", "osn_cli", *arguments, "--quiet"], stdout=sys.stderr)
     if done.returncode:
         raise SystemExit(f"osn {' '.join(arguments)} ended with code {done.returncode}")
 

@@ -14,10 +14,9 @@ from osn_cli.console import Console
 from osn_cli.options import gathered, preprocessing_options, session_options
 from osn_cli.session import Session
 from pipelines.errors import OsnError
+from pipelines.interrupts import EXIT_INTERRUPTED, end_as_by_ctrl_c
 
 EXIT_UNEXPECTED = 1
-EXIT_INTERRUPTED = 130
-"""What Typer makes of Ctrl-C."""
 SPIN_COUNT = "20000"
 """As fast as the default on a machine that does nothing else, and not half as slow on a busy one (docs/BENCHMARKS.md)."""
 
@@ -251,9 +250,10 @@ def demo_command(
 
 
 def main() -> None:
-    """Entry point. Every failure is one line on stderr and a fixed exit code (docs/user-guide.md)."""
+    """The command that was typed. Every failure is one line on stderr and a fixed exit code (docs/user-guide.md)."""
     # Threads of torch that wait by spinning take the time of those that work when other programs run: let them sleep soon.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    end_as_by_ctrl_c()
     console = Console()
     try:
         code = app(standalone_mode=False)
@@ -272,7 +272,3 @@ def main() -> None:
     if code == EXIT_INTERRUPTED:
         console.error("interrupted; nothing is lost: the same command goes on where it was")
     sys.exit(code if isinstance(code, int) else 0)
-
-
-if __name__ == "__main__":
-    main()

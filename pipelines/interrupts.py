@@ -1,4 +1,4 @@
-"""Ctrl-C in long work that has something to save first."""
+"""Ctrl-C, and the wish to end that schedulers and services send (SIGTERM), in long work that has something to save first."""
 
 import signal
 import threading
@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+ASKING_TO_END = (signal.SIGINT, signal.SIGTERM)
+EXIT_INTERRUPTED = 130
+"""What a program that Ctrl-C ended returns, and what Typer makes of it."""
+
+
+def end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM raises KeyboardInterrupt, too: results under way are put away, locks released."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
 
 @contextmanager
 def interrupts_deferred() -> Iterator[Callable[[], bool]]:
-    """`with interrupts_deferred() as asked: ... if asked(): save, raise KeyboardInterrupt`. A second Ctrl-C stops at once.
+    """`with interrupts_deferred() as asked: ... if asked(): save, raise KeyboardInterrupt`. Who asks twice stops it at once.
 
     Outside the main thread, where Python delivers no signals, nothing is ever asked.
     """
@@ -24,8 +33,13 @@ def interrupts_deferred() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         was_asked = True
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {each: signal.signal(each, ask) for each in ASKING_TO_END}
     try:
         yield lambda: was_asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

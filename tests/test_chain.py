@@ -28,7 +28,7 @@ def scene(tmp_path_factory) -> Path:
 
 def osn(*arguments: str, cwd: Path) -> tuple[dict, str]:
     """Result of `osn ... --json`, and what it said on stderr."""
-    command = [sys.executable, "-m", "osn_cli.app", *arguments, "--json"]
+    command = [sys.executable, "-m", "osn_cli", *arguments, "--json"]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # A command that runs several stages in turn prints one JSON document for each.
@@ -120,7 +120,7 @@ def test_the_demo_runs_to_its_end(scene, tmp_path):
     (tmp_path / "scene").mkdir()
     shutil.copy(scene / "video.mp4", tmp_path / "scene" / "video.mp4")
     settings = [part for setting in TINY for part in ("--set", setting)]
-    command = [sys.executable, "-m", "osn_cli.app", "demo", str(tmp_path), *settings]
+    command = [sys.executable, "-m", "osn_cli", "demo", str(tmp_path), *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Look at:" in done.stdout + done.stderr

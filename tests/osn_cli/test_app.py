@@ -1,6 +1,8 @@
 """The command line from outside: one line per error, fixed exit codes, nothing heavy before it is needed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,7 +30,9 @@ def osn(tmp_path: Path, monkeypatch, capsys):
         captured = capsys.readouterr()
         return int(caught.value.code or 0), captured.out, captured.err
 
-    return run
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
 
 
 def test_help_imports_nothing_heavy():
@@ -136,10 +140,11 @@ def test_a_damaged_memory_says_what_to_do(osn, tmp_path, content):
     assert code == 4 and "delete it and name the video again" in err
 
 
-def test_an_interrupt_says_that_nothing_is_lost(osn, monkeypatch):
+@pytest.mark.parametrize("asked_by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_that_nothing_is_lost(asked_by, osn, monkeypatch):
 
     def interrupt(self, *arguments, **options):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), asked_by)
 
     monkeypatch.setattr(Session, "execute", interrupt)
     code, _, err = osn("train")

@@ -136,8 +136,8 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_ends(
     assert not (tmp_path / "resumed" / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("last", [4, 11])
-def test_ctrl_c_loses_no_step(last, toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("last, asked_by", [(4, signal.SIGINT), (11, signal.SIGINT), (4, signal.SIGTERM)])
+def test_an_interrupt_loses_no_step(last, asked_by, toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
     """The step under way is finished and saved, whenever the next checkpoint would be due; then the same command goes on."""
     config = TrainConfig(**(TINY | {"checkpoint_every_steps": 1000}))
     inputs = {"video": toy_video, "labels": toy_labels, "sfm": toy_sfm}
@@ -147,14 +147,14 @@ def test_ctrl_c_loses_no_step(last, toy_video, toy_labels, toy_sfm, tmp_path, mo
     def interrupted_once(self):
         steps.append(self.step)
         if steps == list(range(last + 1)):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), asked_by)
         return step_of_trainer(self)
 
     monkeypatch.setattr(training.Trainer, "_field_step", interrupted_once)
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(asked_by)
     with pytest.raises(KeyboardInterrupt):
         train(config, **inputs, context=context(tmp_path))
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(asked_by) is handler
     assert steps == list(range(last + 1))
     train(config, **inputs, context=context(tmp_path))
     assert steps == list(range(12))
