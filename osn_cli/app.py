@@ -130,7 +130,7 @@ def export(
     depth: Annotated[bool, typer.Option("--depth", help="Depth of the filmed views, 16-bit PNG and npy.")] = False,
     masks: Annotated[bool, typer.Option("--masks", help="Label maps.")] = False,
     points: Annotated[bool, typer.Option("--points", help="Sparse points as PLY.")] = False,
-    sample: Annotated[str | None, typer.Option("--sample", help="best, 7, 0,3,9, or diverse:8.")] = None,
+    sample: Annotated[str | None, typer.Option("--sample", help="best, 7, 0,3,9, diverse:8, or scales:0.8,1.3.")] = None,
     mesh_format: Annotated[str | None, typer.Option("--format", help="Mesh files: ply, obj or glb.")] = None,
     max_faces: Annotated[
         int | None, typer.Option("--max-faces", help="Faces per mesh at most (20,000; background 150,000).")

@@ -58,7 +58,7 @@ def preprocessing_options(
     prompts: Annotated[Path | None, typer.Option("--prompts", help="JSON file of clicks and boxes.")] = None,
     objects: Annotated[int | None, typer.Option("--objects", help="Number of moving objects, when known.")] = None,
     focal_px: Annotated[
-        float | None, typer.Option("--focal-px", help="Focal length in px of the working frames, when known.")
+        float | None, typer.Option("--focal-px", help="Focal length in px of the footage as filmed, when known.")
     ] = None,
     fov_deg: Annotated[float | None, typer.Option("--fov-deg", help="Horizontal field of view, when known.")] = None,
 ) -> dict[str, dict[str, Any]]:

@@ -51,6 +51,13 @@ class Video:
     n_frames: int
     fps: float
     source: str
+    filmed_width: int | None = None
+    """Of the footage, px, before it was made smaller; None: the same."""
+
+    @property
+    def reduction(self) -> float:
+        """Working pixels per filmed pixel, at most 1."""
+        return self.width / (self.filmed_width or self.width)
 
     @classmethod
     def load(cls, folder: Path) -> "Video":
@@ -58,7 +65,7 @@ class Video:
 
     def save(self) -> None:
         """Write video.json; the frames are already there."""
-        fields = {name: getattr(self, name) for name in ("width", "height", "n_frames", "fps", "source")}
+        fields = {name: getattr(self, name) for name in ("width", "height", "n_frames", "fps", "source", "filmed_width")}
         write_json(self.folder / "video.json", fields)
 
     def path(self, t: int) -> Path:

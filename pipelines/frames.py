@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +18,14 @@ VERSION = 1
 MIN_FRAMES = 5
 MIN_SIDE_PX = 64
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+
+
+class Footage(NamedTuple):
+    """What was filmed, at the working size and rate. width: of the source, px."""
+
+    images: Iterator[UInt8[np.ndarray, "H W 3"]]
+    fps: float
+    width: int
 
 
 class FramesConfig(StageConfig):
@@ -46,18 +54,19 @@ def extract_frames(config: FramesConfig, *, source: Path, context: StageContext)
         raise InputError(f"{source} does not exist: give a video file or a folder of images")
     if config.end_s is not None and config.end_s <= config.start_s:
         raise InputError(f"--end {config.end_s:g} s is not after --start {config.start_s:g} s: nothing is left of the video")
-    images, fps = _folder(source, config, context) if source.is_dir() else _movie(source, config, context)
+    footage = _folder(source, config, context) if source.is_dir() else _movie(source, config, context)
     shape: tuple[int, ...] | None = None
     n_frames = 0
     with context.progress.task("frames", config.max_frames) as advance:
-        for image in images:
+        for image in footage.images:
             shape = shape or image.shape
             _write_png(context.out / f"{n_frames:06d}.png", image)
             n_frames += 1
             advance(1)
     if shape is None or n_frames < MIN_FRAMES:
         raise InputError(f"{source} has {n_frames} frame(s) in the chosen range: at least {MIN_FRAMES} are needed")
-    video = Video(context.out, width=shape[1], height=shape[0], n_frames=n_frames, fps=fps, source=source.name)
+    height, width = shape[:2]
+    video = Video(context.out, width, height, n_frames, footage.fps, source.name, filmed_width=footage.width)
     video.save()
     return video
 
@@ -96,8 +105,8 @@ def _note_cut(n_available: float, fps: float, stride: int, config: FramesConfig,
         )
 
 
-def _movie(source: Path, config: FramesConfig, context: StageContext) -> tuple[Iterator[UInt8[np.ndarray, "H W 3"]], float]:
-    """Frames of a video file through ffmpeg, and their rate."""
+def _movie(source: Path, config: FramesConfig, context: StageContext) -> Footage:
+    """A video file, read through ffmpeg."""
     described = _describe(source)
     fps = float(described["fps"])
     end_s = min(config.end_s or np.inf, float(described["duration"]))
@@ -133,7 +142,7 @@ def _movie(source: Path, config: FramesConfig, context: StageContext) -> tuple[I
                 f" copy it again, or use its readable part with --end {config.start_s + n_decoded * stride / fps:.1f}"
             )
 
-    return decode(), fps / stride
+    return Footage(decode(), fps / stride, filmed_width)
 
 
 def _describe(source: Path) -> dict[str, Any]:
@@ -166,8 +175,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name)]
 
 
-def _folder(source: Path, config: FramesConfig, context: StageContext) -> tuple[Iterator[UInt8[np.ndarray, "H W 3"]], float]:
-    """Images of a folder in natural order, and the rate they are taken to have."""
+def _folder(source: Path, config: FramesConfig, context: StageContext) -> Footage:
+    """Images of a folder in natural order, at the rate they are taken to have."""
     fps = config.images_fps
     paths = sorted((p for p in source.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
     if not paths:
@@ -177,22 +186,29 @@ def _folder(source: Path, config: FramesConfig, context: StageContext) -> tuple[
     stride = _stride(float(len(chosen)), fps, config)
     _note_cut(float(len(chosen)), fps, stride, config, context)
 
+    used = chosen[::stride][: config.max_frames]
+    first = _image(used[0]).shape if used else (0, 0, 3)
+
     def read() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
         import cv2
 
-        first: tuple[int, ...] | None = None
-        for path in chosen[::stride][: config.max_frames]:
-            image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-            if image is None:
-                raise InputError(f"{path} is not a readable image: remove or replace it")
-            first = first or image.shape
+        for path in used:
+            image = _image(path)
             if image.shape != first:
                 raise InputError(
                     f"{path} is {image.shape[1]}x{image.shape[0]} px, the images before it {first[1]}x{first[0]}:"
                     " all frames of a video have one size"
                 )
             size = _working_size(image.shape[1], image.shape[0], config, path)
-            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            yield rgb if size == rgb.shape[1::-1] else cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+            yield image if size == image.shape[1::-1] else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
-    return read(), fps / stride
+    return Footage(read(), fps / stride, first[1])
+
+
+def _image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    import cv2
+
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    if image is None:
+        raise InputError(f"{path} is not a readable image: remove or replace it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

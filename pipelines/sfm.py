@@ -33,7 +33,7 @@ class SfmConfig(StageConfig):
     """Options of the stage `sfm`."""
 
     focal_px: float | None = Field(None, gt=0)
-    """Focal length of the video at its full size, when it is known."""
+    """Focal length when it is known, in px of the footage as it was filmed (not of smaller working frames)."""
     fov_deg: float | None = Field(None, gt=1, lt=175)
     """Horizontal field of view, when it is known instead."""
     assumed_fov_deg: float = Field(60.0, gt=1, lt=175)
@@ -100,13 +100,14 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
     from pipelines.reconstruction.correction import Corrector, Reconstructed
     from pipelines.reconstruction.smooth import background_axes
 
-    principal_px = np.array([video.width / 2, video.height / 2])
+    size = (video.width, video.height)
+    principal_px = np.array(size) / 2
     background = tracks.of_object(BACKGROUND)
     with context.progress.task("sfm", labels.n_objects + 1) as advance:
         place = context.items.get(
             "focal",
-            ["focal", VERSION, config.model_dump(), video.width, video.height, video.n_frames, _track_key(background)],
-            lambda folder: find_focal(config, background, video.width, video.n_frames, principal_px).save(folder),
+            ["focal", VERSION, config.model_dump(), *size, video.n_frames, video.reduction, _track_key(background)],
+            lambda folder: find_focal(config, background, video, principal_px).save(folder),
         )
         focal = Focal.load(place)
         if focal.source == "assumed" and labels.n_objects > 1:

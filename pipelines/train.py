@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from pipelines.artifacts import Labels, Sfm, Video, write_json
-from pipelines.errors import InputError, UsageError
+from pipelines.errors import InputError, ReconstructionError, UsageError
 from pipelines.stage import StageConfig, StageContext
 
 if TYPE_CHECKING:
@@ -201,6 +201,6 @@ def _check_inputs(video: Video, labels: Labels, sfm: Sfm) -> None:
     if len(sfm.objects) != labels.n_objects:
         raise InputError(f"{len(sfm.objects)} objects reconstructed for {labels.n_objects} labelled ones: run `sfm` again")
     if not sfm.objects[0].usable:
-        raise InputError(
+        raise ReconstructionError(
             f"the background was not reconstructed ({sfm.objects[0].reason}): there is no world to put objects into"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.artifacts import Tracks, read_json, write_json
+from pipelines.artifacts import Tracks, Video, read_json, write_json
 from pipelines.reconstruction.attempts import attempt_window, choose
 from pipelines.reconstruction.bundle import Adjusted, adjust
 from pipelines.reconstruction.grow import Grown
@@ -64,18 +64,16 @@ class Focal:
         return cls(**read_json(folder / "focal.json"))
 
 
-def find_focal(
-    config: "SfmConfig", background: Tracks, width: int, n_frames: int, principal_px: Float[np.ndarray, "2"]
-) -> Focal:
+def find_focal(config: "SfmConfig", background: Tracks, video: Video, principal_px: Float[np.ndarray, "2"]) -> Focal:
     """The focal length to use for all objects, as given or as the background tells it."""
     from pipelines.sfm import focal_from_fov
 
     if config.focal_px is not None:
-        return Focal(config.focal_px, "given")
+        return Focal(config.focal_px * video.reduction, "given")
     if config.fov_deg is not None:
-        return Focal(focal_from_fov(config.fov_deg, width), "given")
-    assumed_px = focal_from_fov(config.assumed_fov_deg, width)
-    found = _calibrated(config, background, width, n_frames, principal_px)
+        return Focal(focal_from_fov(config.fov_deg, video.width), "given")
+    assumed_px = focal_from_fov(config.assumed_fov_deg, video.width)
+    found = _calibrated(config, background, video.width, video.n_frames, principal_px)
     if found is None:
         note = f"the background does not tell the focal length: {assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed"
         return Focal(assumed_px, "assumed", ASSUMED_UNCERTAINTY, note)

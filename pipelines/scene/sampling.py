@@ -167,7 +167,7 @@ def _explain_none(tally: Tally) -> str:
     if tally.scored == 0:
         return (
             f"no scale combination is valid: the network rejects all {tally.drawn} candidates that the occlusions allow; "
-            "train longer, or lower --min-score"
+            "train longer, or ask for less with --set sample.min_score=0.3"
         )
     return (
         f"no scale combination is valid: of {tally.drawn} candidates that the occlusions allow the network accepts "

@@ -71,6 +71,8 @@ def test_wanted_rate(tmp_path, extract):
 def test_large_frames_are_reduced_to_even_sizes(tmp_path, extract):
     video = extract(movie(tmp_path / "clip.mkv", size="301x201"), max_side=100)
     assert (video.width, video.height) == (100, 66)
+    assert video.filmed_width == 301
+    assert Video.load(video.folder) == video
 
 
 def test_rotation_metadata_are_honoured(tmp_path, extract):
@@ -91,6 +93,7 @@ def test_a_folder_of_images_in_natural_order(tmp_path, extract):
     video = extract(folder)
     assert levels(video) == list(range(12))
     assert video.fps == 24
+    assert video.reduction == 1
 
 
 def test_channels_are_red_green_blue(tmp_path, extract):

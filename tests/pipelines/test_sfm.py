@@ -12,6 +12,7 @@ from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.poses import pose_error
 from pipelines.geometry import rigid, transform
 from pipelines.reconstruction import solve
+from pipelines.reconstruction.calibrate import find_focal
 from pipelines.sfm import SfmConfig, _compared, focal_from_fov, reconstruct
 from pipelines.stage import ItemCache, StageContext
 
@@ -213,6 +214,14 @@ def test_a_static_camera_alone_tells_no_focal_length(tmp_path):
 
 def test_field_of_view_of_ninety_degrees_is_half_the_width():
     assert focal_from_fov(90.0, WIDTH) == pytest.approx(WIDTH / 2)
+
+
+def test_a_known_focal_length_is_that_of_the_footage(tmp_path):
+    """People know it at the size they filmed in, and not what the program made of it."""
+    case = make_case(tmp_path)
+    reduced = replace(case.video, filmed_width=4 * WIDTH)
+    focal = find_focal(SfmConfig(focal_px=4 * FOCAL_PX), case.tracks, reduced, np.array([WIDTH, HEIGHT]) / 2)
+    assert focal.focal_px == pytest.approx(FOCAL_PX)
 
 
 def test_two_focal_lengths_are_refused():

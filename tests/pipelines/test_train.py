@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus
-from pipelines.errors import InputError, UsageError
+from pipelines.errors import InputError, ReconstructionError, UsageError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
 from pipelines.scene import trainer as training
 from pipelines.scene.scene import Scene
@@ -296,7 +296,7 @@ def test_mistakes_are_explained(toy_video, toy_labels, toy_sfm, tmp_path) -> Non
             context=context(tmp_path),
         )
     failed = ObjectModel.failed(0, SfmStatus.NOT_REGISTERED, "2 of 8 frames", toy_video.n_frames)
-    with pytest.raises(InputError, match=r"not reconstructed \(2 of 8 frames\)"):
+    with pytest.raises(ReconstructionError, match=r"not reconstructed \(2 of 8 frames\)"):
         train(
             TrainConfig(**TINY),
             video=toy_video,
