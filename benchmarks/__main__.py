@@ -69,12 +69,21 @@ def identity(row: Row) -> tuple[str, ...]:
 
 
 def regressions(rows: list[Row], earlier: list[Row]) -> Iterator[Row]:
-    """Measured numbers that became worse than noise explains."""
+    """Measured numbers that became worse than noise explains, and those that are not measured any more.
+
+    Tables of which no row was made now were not asked for.
+    """
+    made, known_now = {row.get("table") for row in rows}, {identity(row) for row in rows}
+    for old in earlier:
+        if old.get("table") in made and identity(old) not in known_now:
+            yield {"row": ", ".join(identity(old)), "figure": "all", "earlier": "measured", "now": "-"}
     before = {identity(row): row for row in earlier}
     for row in rows:
         old = before.get(identity(row), {})
         for column, value in row.items():
             known = old.get(column)
+            if value is None and isinstance(known, int | float) and sign(column):
+                yield {"row": ", ".join(identity(row)), "figure": column, "earlier": known, "now": "-"}
             if not (isinstance(value, int | float) and isinstance(known, int | float)):
                 continue
             tolerance = next((t for end, t in TOLERANCE.items() if column.endswith(end)), USUAL_TOLERANCE)

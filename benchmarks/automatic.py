@@ -26,9 +26,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from benchmarks.tables import Row, record
 from pipelines.artifacts import Flow, Labels, Sfm, SfmStatus, Video
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
+from pipelines.evaluation.segmentation import LEAST_IOU, overlap
 from pipelines.flow import FlowConfig, compute_flow
 from pipelines.frames import FramesConfig, extract_frames
 from pipelines.progress import Advance
@@ -47,8 +49,6 @@ VARIANTS = (
     Variant.STANDARD,
     Variant.ROTATION_ONLY,
 )
-MIN_IOU = 0.1
-"""A mover whose mask overlaps an object less than this has no object."""
 FOUND_IOU = 0.5
 GOOD_DEG, WRONG_DEG = 1.5, 5.0
 ASKS_FOR_A_LOOK = "check overlay.mp4"
@@ -147,23 +147,23 @@ def run(spec: SceneSpec, work: Path, true_masks: bool = False) -> tuple[GroundTr
 def overlaps(labels: Labels, truth: GroundTruth) -> np.ndarray:
     """IoU (objects, true objects) over the clip."""
     assert truth.segm_train is not None, "synthetic scenes have true masks"
-    joint = np.zeros((labels.n_objects, truth.n_objects))
-    known = labels.maps < labels.n_objects
-    np.add.at(joint, (labels.maps[known], truth.segm_train[known]), 1)
-    return joint / np.maximum(joint.sum(1)[:, None] + joint.sum(0) - joint, 1)
+    n = max(labels.n_objects, truth.n_objects)
+    counted = overlap(labels.maps, truth.segm_train, n)
+    return np.nan_to_num(counted.iou).T[: labels.n_objects, : truth.n_objects]
 
 
-def judge(truth: GroundTruth, result: Run) -> list[str]:
-    """Print a line for each mover and each object of no mover; returns the outcomes."""
+def judge(scene: str, truth: GroundTruth, result: Run) -> list[str]:
+    """Print a line for each mover and each object of no mover, and record it; returns the outcomes."""
     assert truth.segm_train is not None, "synthetic scenes have true masks"
     assert truth.depth_train is not None, "and depth"
     iou = overlaps(result.labels, truth)
     matched = {int(k) + 1: int(j) + 1 for j, k in zip(*linear_sum_assignment(-iou[1:, 1:]), strict=True)}
-    matched = {k: j for k, j in matched.items() if iou[j, k] >= MIN_IOU}
+    matched = {k: j for k, j in matched.items() if iou[j, k] >= LEAST_IOU}
     cam_from_obj = truth.cam_from_obj()
     outcomes = []
     for k, j in [*((k, matched.get(k)) for k in range(1, truth.n_objects)), *((None, j) for j in spare(matched, result))]:
         cells = [f"mover {k}" if k else f"extra {j}", f"{iou[j, k]:.3f}" if k and j else "-"]
+        row: Row = {"scene": scene, "object": cells[0], "iou": float(iou[j, k]) if k and j else None}
         if j is None:
             outcomes.append("told" if result.doubts else "LOST")
             cells += ["-"] * 5
@@ -178,6 +178,7 @@ def judge(truth: GroundTruth, result: Run) -> list[str]:
                 outcomes.append("WRONG" if k else "extra, WRONG")
             else:
                 outcomes.append(("good" if error.rotation_deg <= GOOD_DEG else "fair") if k else "extra")
+            row |= {"rotation_deg": error.rotation_deg, "position_percent": 100 * error.position}
             cells += [
                 f"{j}",
                 model.status,
@@ -185,6 +186,7 @@ def judge(truth: GroundTruth, result: Run) -> list[str]:
                 f"{error.rotation_deg:.2f} deg",
                 f"{100 * error.position:.2f} %",
             ]
+        record("automatic", row)
         print("".join(f"{cell:>{width}}" for cell, width in zip([*cells, outcomes[-1]], WIDTHS, strict=True)))
     return outcomes
 
@@ -216,7 +218,7 @@ def main() -> None:
                 for t, w in zip(("", "IoU", "object", "status", "frames", "rotation", "position", ""), WIDTHS, strict=True)
             )
         )
-        totals.update(judge(truth, result))
+        totals.update(judge(f"seed {seed}", truth, result))
         movers += spec.movers
         found += int((iou >= FOUND_IOU).sum())
         for note in result.notes:

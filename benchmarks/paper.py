@@ -53,7 +53,7 @@ def published(dataset: str) -> dict[str, float]:
     wanted = "".join(filter(str.isalpha, dataset.lower()))
     for name, figures in PAPER.items():
         known = "".join(filter(str.isalpha, name.lower()))
-        if wanted and (wanted in known or known in wanted):
+        if wanted == known:
             return figures
     return {}
 

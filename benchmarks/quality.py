@@ -39,8 +39,7 @@ class Chain:
 
     def evaluate(self, scene: Path, workspace: Path, truth: Path | None = None) -> dict[str, Any]:
         """Run what is not done yet; the content of `eval.json`. truth: another one than the scene's own."""
-        source = scene / "video.mp4"
-        video = source if source.is_file() else scene / "images_train"
+        video = filmed(scene, workspace.with_name(f"{workspace.name}-film"))
         masks = None if self.automatic else true_masks(scene, workspace.with_name(f"{workspace.name}-masks"))
         given = ["--masks", str(masks)] if masks else []
         # Every frame counts, so that frames and truth agree.
@@ -61,6 +60,18 @@ def osn(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", "osn_cli", *arguments, "--quiet"], stdout=sys.stderr)
     if done.returncode:
         raise SystemExit(f"osn {' '.join(arguments)} ended with code {done.returncode}")
+
+
+def filmed(scene: Path, folder: Path) -> Path:
+    """The scene's video, or a folder of links to its filmed frames, in their order."""
+    if (scene / "video.mp4").is_file():
+        return scene / "video.mp4"
+    folder.mkdir(parents=True, exist_ok=True)
+    for t, image in enumerate(load_truth(scene).images_train):
+        link = folder / f"{t:06d}{image.suffix.lower()}"
+        if not link.exists():
+            link.symlink_to(image.absolute())
+    return folder
 
 
 def true_masks(scene: Path, folder: Path) -> Path | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.tables import record
 from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import PoseError, pose_error
@@ -79,7 +80,7 @@ def true_object(truth: GroundTruth, labels: Labels, object_id: int) -> int:
 
 
 def table(truth: GroundTruth, result: Run) -> list[PoseError]:
-    """Print one line per object; returns the errors."""
+    """Print and record one line per object; returns the errors."""
     assert truth.segm_train is not None, "scenes of this benchmark have true masks"
     assert truth.depth_train is not None, "and depth"
     cam_from_obj, errors = truth.cam_from_obj(), []
@@ -105,6 +106,8 @@ def table(truth: GroundTruth, result: Run) -> list[PoseError]:
             f"{min(rivals, 99):.2f}",
         )
         print("".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)))
+        measured = {"rotation_deg": error.rotation_deg, "position_percent": 100 * error.position}
+        record("sfm", {"scene": truth.folder.name, "object": cells[0], "status": str(model.status), **measured})
     focal_px, true_px = result.sfm.intrinsics[0, 0], truth.intrinsics[0, 0]
     off = 100 * (focal_px / true_px - 1)
     print(f"focal length {focal_px:.1f} px ({result.sfm.focal_source}), true {true_px:.1f} px: {off:+.2f} %")

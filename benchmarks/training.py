@@ -54,10 +54,13 @@ def main() -> None:
 
 def seconds(work: Callable[[], object]) -> float:
     """Processor seconds of `work` on a CPU; wall seconds where a GPU computes meanwhile."""
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    on_gpu = torch.cuda.is_initialized()
+    clock = time.perf_counter if on_gpu else time.process_time
+    if on_gpu:
+        torch.cuda.synchronize()
     start = clock()
     work()
-    if torch.cuda.is_available():
+    if on_gpu:
         torch.cuda.synchronize()
     return clock() - start
 

@@ -70,6 +70,9 @@ def main() -> None:
                 clip = np.concatenate([points, np.ones((len(points), 1))], 1) @ node @ view
                 picture = covered(clip, faces, video.width, video.height) & ~other
                 scores.append(float((picture & mask).sum() / (picture | mask).sum()))
+            if not scores:
+                print(f"{variant} {labels.names[label]:12} is nowhere as large as {LEAST_PX} px")
+                continue
             print(f"{variant} {labels.names[label]:12} scale as sampled, IoU {np.mean(scores):.3f} (worst {min(scores):.3f})")
             record("usd", {"variant": variant, "object": labels.names[label], "iou": float(np.mean(scores))})
 

@@ -49,6 +49,9 @@ class EvaluateConfig(StageConfig):
     """How many more are drawn at random ..."""
     lucky_of: int = Field(default=10, ge=0)
     """... from the next nearest ones."""
+    explored: int = Field(default=48, ge=1)
+    """Where the truth does not know the objects' motion, so many of the samples (they are ordered from diverse to dense) are
+    rendered first, and those near the best of them take the place of those near the truth."""
     baselines: bool = True
     """Also render the single solutions that need no samples: ones, zone centre, contact, and depth prior where given."""
     depth_prior: Path | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines import geometry
-from pipelines.artifacts import Labels
+from pipelines.artifacts import BACKGROUND, Labels
 from pipelines.errors import InputError, ReconstructionError
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import PoseError, pose_error
@@ -69,7 +69,8 @@ def align(
         true_label = true_of.get(object_id)
         if true_label is None or true_label >= len(true_poses):
             continue
-        error = pose_error(cam_from_obj[column], true_poses[true_label], registered[column])
+        distance = _median_depth(truth, true_label)
+        error = pose_error(cam_from_obj[column], true_poses[true_label], registered[column], distance)
         if np.isfinite(error.rotation_deg) and np.isfinite(error.scale) and error.scale > 0:
             columns.append(column)
             true_labels.append(true_label)
@@ -87,6 +88,16 @@ def _match(labels: Labels, truth: GroundTruth) -> dict[int, int]:
     if truth.segm_train is None:
         return {0: 0}
     return match_objects(labels.maps, resized_labels(truth.segm_train, labels.maps.shape[2], labels.maps.shape[1]))
+
+
+def _median_depth(truth: GroundTruth, label: int) -> float | None:
+    """True distance of what the film shows of an object. Without it an object's own origin has to do, which lies on the
+    object, but the background's may lie anywhere: NaN."""
+    if truth.depth_train is not None and truth.segm_train is not None:
+        depth = truth.depth_train[(truth.segm_train == label) & (truth.depth_train > 0)]
+        if len(depth):
+            return float(np.median(depth))
+    return float("nan") if label == BACKGROUND else None
 
 
 def _true_poses(truth: GroundTruth) -> Float[np.ndarray, "K T 4 4"]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.errors import InputError
+from pipelines.evaluation.layouts.cameras import array
 from pipelines.scene.evidence import AloneMaps
 from pipelines.scene.zone import Zone
 
@@ -77,7 +78,7 @@ def read_depth_prior(folder: Path, maps: AloneMaps) -> dict[int, Float[np.ndarra
         path = folder / f"{frame:06d}.npy"
         if not path.is_file():
             continue
-        depth = np.load(path)
+        depth = array(path)
         if depth.ndim != 2:
             raise InputError(f"{path} holds an array of shape {depth.shape}: a depth map has height and width only")
         prior[frame] = cv2.resize(depth.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)

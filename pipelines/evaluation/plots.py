@@ -82,17 +82,16 @@ def _panel(rows: Rows, name: str, key: str, title: str, top: int) -> Html:
 
 def scatter(rows: Rows) -> Html:
     """Distance of each rendered sample to the true scales, and how good its novel views are; the best one stands out."""
-    known = [row for row in rows if row["psnr_db"] is not None]
+    known = [row for row in rows if row["psnr_db"] is not None and row["log_distance"] is not None]
     if not known:
         return Html("")
     width, height, left, bottom = 400, 240, 56, 196
     distance, quality = ([row[key] for row in known] for key in ("log_distance", "psnr_db"))
     x = Axis(0, max(distance) or 1, left, width - 16)
     y = Axis(min(quality), max(max(quality), min(quality) + 0.1), bottom, 20)
-    best = int(np.argmax(quality))
     dots = [
-        tag("circle", cx=x.px(d), cy=y.px(q), r=4, class_="best" if i == best else "dot")
-        for i, (d, q) in enumerate(zip(distance, quality, strict=True))
+        tag("circle", cx=x.px(d), cy=y.px(q), r=4, class_="best" if row["best"] else "dot")
+        for row, d, q in zip(known, distance, quality, strict=True)
     ]
     marks = [part for v in (y.low, y.high) for part in (line(left, y.px(v), width - 16, y.px(v), "grid"),
              text(left - 6, y.px(v) + 4, f"{v:.2f}", anchor="end"))]  # fmt: skip

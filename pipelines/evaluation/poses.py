@@ -16,6 +16,8 @@ from pipelines.geometry import rigid, rotation_angle_deg
 
 MIN_FRAMES = 3
 """Fewer common frames leave the alignment undetermined: the errors are infinite."""
+LEAST_MOTION = 1e-6
+"""Share of the translations that a shift of the origin alone must not explain, or the unit is undetermined."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def pose_error(
 
     distance: what the position residual is divided by, in true units; by default the median |tau_true|, which means the
         object's distance only while its true origin lies on it (for a background whose origin is a camera, give one).
-    With fewer than 3 registered frames nothing can be aligned: errors are infinite, the scale is 1.
+    With fewer than 3 registered frames nothing can be aligned: errors are infinite, the scale is 1. Without any motion of
+    the camera the unit is not known: the scale and the position error are NaN.
     """
     use = np.ones(len(est), bool) if registered is None else registered
     n_frames = int(use.sum())
@@ -66,6 +69,9 @@ def pose_error(
     solution = np.linalg.lstsq(design, tau_true.reshape(-1), rcond=None)[0]
     residual = (design @ solution - tau_true.reshape(-1)).reshape(-1, 3)
     scale, shift = float(solution[0]), solution[1:]
+    still = np.linalg.lstsq(design[:, 1:], design[:, 0], rcond=None)[0]
+    if np.linalg.norm(design[:, 1:] @ still - design[:, 0]) <= LEAST_MOTION * np.linalg.norm(design[:, 0]):
+        return PoseError(float(np.median(angles_deg)), np.nan, n_frames, np.nan, np.eye(4))
     if distance is None:
         distance = float(np.median(np.linalg.norm(tau_true, axis=-1)))
     # x_cam = scale (R_est x + tau_est) = R_true (scale A^T x - shift) + tau_true

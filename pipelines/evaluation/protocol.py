@@ -7,8 +7,10 @@ from jaxtyping import Float, Int
 
 
 def scale_distance(log_scale: Float[np.ndarray, "n K"], true_log_scale: Float[np.ndarray, " K"]) -> Float[np.ndarray, " n"]:
-    """Euclidean distance in log scales, over the objects whose true scale is known."""
+    """Euclidean distance in log scales, over the objects whose true scale is known; NaN where only the background's is."""
     known = np.isfinite(true_log_scale)
+    if known.sum() < 2 <= len(known):
+        return np.full(len(log_scale), np.nan)
     return np.linalg.norm(log_scale[:, known] - true_log_scale[known], axis=1)
 
 

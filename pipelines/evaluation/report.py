@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from pipelines.artifacts import Labels, Samples, Sfm, SfmStatus, Video
 from pipelines.errors import InputError, MissingDependencyError, OsnError, ReconstructionError
@@ -128,7 +128,8 @@ class _Comparison:
     @cached_property
     def full(self) -> list[TrueView]:
         """Held-out views at the size at which they are compared."""
-        return views.true_views(self.truth, self.config.n_views, self.config.width_px, self.scene.registered[0])
+        found = views.true_views(self.truth, self.config.n_views, self.config.width_px, self.scene.registered[0])
+        return _with_covisibility(found, self.truth) if self.config.covisible else found
 
     @cached_property
     def small(self) -> list[TrueView]:
@@ -136,7 +137,8 @@ class _Comparison:
         width = self.config.screening_width_px
         if width >= (self.config.width_px or self.truth.width):
             return self.full
-        return views.true_views(self.truth, self.config.n_views, width, self.scene.registered[0])
+        found = views.true_views(self.truth, self.config.n_views, width, self.scene.registered[0])
+        return [view.judged_as(full) for view, full in zip(found, self.full, strict=True)]
 
     @cached_property
     def baselines(self) -> dict[str, Float[np.ndarray, " K"]]:
@@ -147,39 +149,53 @@ class _Comparison:
         if not self.full:
             self.notes.append("the truth has no held-out view at a frame with a camera pose")
             return []
-        judged = _with_covisibility(self.full, self.truth) if self.config.covisible else self.full
         solutions = self._best_sample() | self.baselines
         metric = _perceptual(self.notes)
         rows = []
-        with self.progress.task("novel views", len(solutions) * len(judged)) as advance:
+        with self.progress.task("novel views", len(solutions) * len(self.full)) as advance:
             for name, log_scale in solutions.items():
                 rendered = []
-                for view in judged:
+                for view in self.full:
                     rendered.append(views.render_like(self.scene, self.alignment, view, np.exp(log_scale)))
                     advance(1)
-                pairs = list(zip(judged, rendered, strict=True))
+                pairs = list(zip(self.full, rendered, strict=True))
                 if not self.best_views:
                     self.best_views = pairs
                 scores = [views.compare_view(r, view, self.alignment.true_of, metric) for view, r in pairs]
                 off = protocol.scale_distance(log_scale[None], self.alignment.true_log_scale)[0]
-                rows.append({"scales": name, **views.summarised(scores), "log_distance": float(off), "views": len(judged)})
+                rows.append({"scales": name, **views.summarised(scores), "log_distance": float(off), "views": len(self.full)})
         return rows
 
     def _best_sample(self) -> dict[str, Float[np.ndarray, " K"]]:
         """By all measures at the screening width, among those that the protocol renders. Empty without samples."""
         config, log_scale = self.config, self.samples.log_scale
-        distance = protocol.scale_distance(log_scale, self.alignment.true_log_scale)
-        generator = np.random.default_rng(config.seed)
-        chosen = protocol.candidates(distance, config.closest, config.lucky, config.lucky_of, generator)
+        if not len(log_scale):
+            return {}
+        distance = from_truth = protocol.scale_distance(log_scale, self.alignment.true_log_scale)
+        if np.isnan(from_truth).any():
+            self.notes.append(
+                "the truth does not know the objects' motion, so no distance to the true scales: the best sample was sought "
+                f"among {config.explored} spread ones and the nearest of the best of these"
+            )
+            start = self._compared(np.arange(min(config.explored, len(log_scale))), from_truth)
+            distance = protocol.scale_distance(log_scale, log_scale[start])
+        chosen = protocol.candidates(
+            distance, config.closest, config.lucky, config.lucky_of, np.random.default_rng(config.seed)
+        )
+        best = self._compared(chosen, from_truth)
+        for row in self.candidates:
+            row["best"] = row["sample"] == best
+        return {f"best of {len(log_scale)}": log_scale[best]}
+
+    def _compared(self, chosen: Int[np.ndarray, " n"], from_truth: Float[np.ndarray, " N"]) -> int:
+        """Render samples at the screening width and note how good they are; the best of them."""
         scores = []
         with self.progress.task("compare", len(chosen)) as advance:
             for i in chosen.tolist():
                 scores.append(self._screened(self.samples.scale[i]))
-                self.candidates.append({"sample": i, "log_distance": float(distance[i]), **scores[-1]})
+                self.candidates.append({"sample": i, "log_distance": float(from_truth[i]), **scores[-1]})
                 advance(1)
-        if not scores:
-            return {}
-        return {f"best of {len(log_scale)}": log_scale[chosen[protocol.best(scores)]]}
+        return int(chosen[protocol.best(scores)])
 
     def _screened(self, scale: Float[np.ndarray, " K"]) -> dict[str, float]:
         pairs = [(views.render_like(self.scene, self.alignment, view, scale), view) for view in self.small]

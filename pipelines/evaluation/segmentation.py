@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN
 
+LEAST_IOU = 0.1
+"""Over the whole video, of an object and its counterpart: a few shared pixels at a border make no pair."""
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -25,6 +28,10 @@ class Overlap:
         """Of every true label with every predicted one; NaN where neither is there."""
         union = self.true[:, None] + self.predicted - self.both
         return np.where(union > 0, self.both / np.maximum(union, 1), np.nan)
+
+    def of_labels(self, n: int) -> "Overlap":
+        """The counts of the first n labels."""
+        return Overlap(self.both[:n, :n], self.true[:n], self.predicted[:n])
 
 
 def overlap(
@@ -71,7 +78,7 @@ def panoptic_quality(images: list[Overlap]) -> float:
 def match_objects(predicted: UInt8[np.ndarray, "T H W"], true: UInt8[np.ndarray, "T H W"]) -> dict[int, int]:
     """True label of each predicted object, so that the IoU over the whole video is greatest (Hungarian method).
 
-    The background is the background. Objects that overlap nothing are left out.
+    The background is the background. Objects that overlap none by `LEAST_IOU` are left out.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -79,12 +86,12 @@ def match_objects(predicted: UInt8[np.ndarray, "T H W"], true: UInt8[np.ndarray,
     iou = np.nan_to_num(overlap(predicted, true, highest + 1).iou)[1:, 1:]
     rows, columns = linear_sum_assignment(-iou)
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)
-    return {BACKGROUND: BACKGROUND} | {column + 1: row + 1 for row, column in pairs if iou[row, column] > 0}
+    return {BACKGROUND: BACKGROUND} | {column + 1: row + 1 for row, column in pairs if iou[row, column] >= LEAST_IOU}
 
 
-def relabelled(labels: UInt8[np.ndarray, "*n"], true_of: dict[int, int]) -> UInt8[np.ndarray, "*n"]:
-    """Predicted label maps in the truth's labels; objects without a counterpart become unknown."""
-    table = np.full(256, UNKNOWN, np.uint8)
+def relabelled(labels: UInt8[np.ndarray, "*n"], true_of: dict[int, int], n_true: int) -> UInt8[np.ndarray, "*n"]:
+    """Predicted label maps in the truth's labels; objects without a counterpart get numbers behind the `n_true` true ones."""
+    table = np.minimum(np.arange(256) + n_true, UNKNOWN).astype(np.uint8)
     for predicted, true in true_of.items():
         table[predicted] = true
     return table[labels]

@@ -1,11 +1,12 @@
 """Comparing rendered held-out views with the true ones."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from pipelines.artifacts import UNKNOWN
 from pipelines.evaluation import depth, images
 from pipelines.evaluation.alignment import Alignment, resized_labels
 from pipelines.evaluation.ground_truth import GroundTruth
@@ -30,6 +31,13 @@ class TrueView:
     depth: Float[np.ndarray, "H W"] | None
     label: UInt8[np.ndarray, "H W"] | None
     mask: Bool[np.ndarray, "H W"] | None
+    n_labels: int = 1
+    """How many labels the truth has, whether or not this view shows them."""
+
+    def judged_as(self, other: "TrueView") -> "TrueView":
+        """With the mask of the same view at another size."""
+        height, width = self.rgb.shape[:2]
+        return replace(self, mask=None if other.mask is None else resized_labels(other.mask[None], width, height)[0])
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,9 @@ class ViewScore:
     lpips: float
     ssimae: float
     overlap: Overlap | None
+    """True labels, then those of objects without a counterpart."""
+    n_true: int
+    """How many of its labels are true ones."""
 
 
 def true_views(truth: GroundTruth, n: int, width: int | None, usable: Bool[np.ndarray, " T"]) -> list[TrueView]:
@@ -71,6 +82,7 @@ def true_view(truth: GroundTruth, view: int, width: int | None) -> TrueView:
         depth=smaller(truth.depth_test),
         label=smaller(truth.segm_test),
         mask=smaller(truth.covisible_test),
+        n_labels=1 if truth.segm_test is None else int(truth.segm_test[truth.segm_test != UNKNOWN].max(initial=0)) + 1,
     )
 
 
@@ -92,29 +104,40 @@ def compare_view(
 ) -> ViewScore:
     """All image-wise measures of one view. true_of: true label of each predicted one."""
     missing = float("nan")
-    counted = None
+    counted, n_true = None, 0
     if true.label is not None:
-        n_labels = max([int(true.label[true.label != 255].max(initial=0)), *true_of.values()]) + 1
-        counted = overlap(relabelled(rendered.label, true_of), true.label, n_labels, true.mask)
+        n_true = max(true.n_labels, max(true_of.values()) + 1)
+        found = relabelled(rendered.label, true_of, n_true)
+        counted = overlap(found, true.label, max(n_true, int(found[found != UNKNOWN].max(initial=0)) + 1), true.mask)
+    known_depth = np.where(rendered.depth > 0, rendered.depth, np.nan)
     return ViewScore(
         psnr_db=images.psnr_db(rendered.rgb, true.rgb, true.mask),
         ssim=images.ssim(rendered.rgb, true.rgb, true.mask),
-        lpips=missing if perceptual is None else perceptual(images.made_finite(rendered.rgb, true.rgb), true.rgb),
-        ssimae=missing if true.depth is None else depth.scale_shift_invariant_error(rendered.depth, true.depth, true.mask),
+        lpips=missing if perceptual is None else perceptual(_judged(rendered.rgb, true), true.rgb),
+        ssimae=missing if true.depth is None else depth.scale_shift_invariant_error(known_depth, true.depth, true.mask),
         overlap=counted,
+        n_true=n_true,
     )
 
 
+def _judged(rgb: Float[np.ndarray, "H W 3"], true: TrueView) -> Float[np.ndarray, "H W 3"]:
+    """The image with the truth where nothing is judged: a network sees its pixels with what is around them."""
+    finite = images.made_finite(rgb, true.rgb)
+    return finite if true.mask is None else np.where(true.mask[..., None], finite, true.rgb)
+
+
 def summarised(scores: Sequence[ViewScore]) -> dict[str, float]:
-    """Means over views that are defined; PSNR of identical images counts as 100 dB. Labels: mIoU over all pixels, PQ."""
-    counted = [score.overlap for score in scores if score.overlap is not None]
-    same_size = _padded(counted)
+    """Means over views that are defined; PSNR of identical images counts as 100 dB.
+
+    Labels: mIoU of the true ones over all pixels; PQ, in which objects without a counterpart are false positives.
+    """
+    same_size, n_true = _padded(scores), max((score.n_true for score in scores), default=0)
     return {
         "psnr_db": _mean([min(score.psnr_db, MOST_PSNR_DB) for score in scores]),
         "ssim": _mean([score.ssim for score in scores]),
         "lpips": _mean([score.lpips for score in scores]),
         "ssimae": _mean([score.ssimae for score in scores]),
-        "miou": mean_iou(_total(same_size)) if same_size else float("nan"),
+        "miou": mean_iou(_total(same_size).of_labels(n_true)) if same_size else float("nan"),
         "pq": panoptic_quality(same_size),
     }
 
@@ -124,8 +147,9 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def _padded(counted: Sequence[Overlap]) -> list[Overlap]:
+def _padded(scores: Sequence[ViewScore]) -> list[Overlap]:
     """Counts brought to the same number of labels."""
+    counted = [score.overlap for score in scores if score.overlap is not None]
     n = max((len(one.true) for one in counted), default=0)
     return [
         Overlap(*(np.pad(table, (0, n - len(one.true))) for table in (one.both, one.true, one.predicted))) for one in counted

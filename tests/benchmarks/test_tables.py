@@ -1,14 +1,16 @@
 """Rows of benchmarks: kept, compared, and laid out beside the paper's; exact reconstructions for benchmarks of training."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import paper
+from benchmarks import automatic, paper
 from benchmarks.__main__ import BENCHMARKS, regressions, sign
 from benchmarks.known import true_sfm
 from benchmarks.tables import KEPT_IN, markdown, record, stored
+from pipelines.artifacts import Labels
 from pipelines.evaluation.poses import pose_error
 from pipelines.geometry import project, transform
 from pipelines.synthetic import SceneSpec, make_scene
@@ -61,8 +63,28 @@ def test_only_what_became_worse_beyond_noise_is_a_regression():
     ]
     found = list(regressions(now, earlier))
     assert [(row["figure"], row["earlier"], row["now"]) for row in found[:2]] == [("psnr_db", 25.0, 23.0), ("mean", 0.10, 0.12)]
-    assert [row["figure"] for row in found] == ["psnr_db", "mean", "failed", "status"]
+    assert [row["figure"] for row in found] == ["psnr_db", "mean", "failed", "rotation_deg", "status"]
     assert not list(regressions(earlier, earlier))
+
+
+def test_what_is_not_measured_any_more_is_a_regression():
+    earlier = [
+        {"table": "quality", "scene": "a", "psnr_db": 25.0},
+        {"table": "quality", "scene": "b", "psnr_db": 25.0},
+        {"table": "flow", "stride": "1", "error_px": 0.1},
+    ]
+    found = list(regressions([{"table": "quality", "scene": "a", "psnr_db": None}], earlier))
+    assert [(row["figure"], row["now"]) for row in found] == [("all", "-"), ("psnr_db", "-")]
+    assert "scene=b" in found[0]["row"]
+
+
+def test_unknown_pixels_of_a_mask_do_not_raise_its_iou(tmp_path):
+    true = np.zeros((2, 10, 10), np.uint8)
+    true[:, :5] = 1
+    found = np.where(np.arange(10)[None, None] < 2, true, 255).astype(np.uint8)
+    truth = SimpleNamespace(segm_train=true, n_objects=2)
+    iou = automatic.overlaps(Labels(found, ("background", "mover")), truth)
+    assert iou[1, 1] == pytest.approx(0.2)
 
 
 def test_every_listed_benchmark_exists():

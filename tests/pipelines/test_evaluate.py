@@ -90,6 +90,21 @@ def test_best_of_many_beats_the_single_solutions(tables):
     assert best["lpips"] is None or best["lpips"] >= 0
 
 
+def test_without_true_motions_the_best_is_sought_by_its_views(case, tmp_path):
+    """Most public data sets know no object's motion: no sample is nearest to a truth that is not known."""
+    silent = replace(case.truth, world_from_object=None, segm_train=None)
+    config = CONFIG.model_copy(update={"explored": 6, "closest": 3, "lucky": 0, "baselines": False, "meshes": False})
+    found = run(case, tmp_path, config, truth=silent)
+    assert row(found, "best of 60")["log_distance"] is None
+    assert any("no distance to the true scales" in note["note"] for note in found["notes"])
+    rendered = found["candidates"]
+    assert [each["sample"] for each in rendered[:6]] == list(range(6)) and len(rendered) == 9
+    assert len({each["sample"] for each in rendered if each["best"]}) == 1
+    chosen = next(each for each in rendered if each["best"])
+    assert chosen["psnr_db"] >= np.median([each["psnr_db"] for each in rendered])
+    assert not (tmp_path / "candidates.svg").exists()
+
+
 def test_the_tables_are_written_and_drawn(case, tmp_path):
     written = run(case, tmp_path, QUICK.model_copy(update={"closest": 2}))
     assert json.loads((tmp_path / "eval.json").read_text()) == written
@@ -97,7 +112,9 @@ def test_the_tables_are_written_and_drawn(case, tmp_path):
     shown = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert {"PSNR, dB", "mIoU", "best of 60", f"{written['novel_views'][0]['psnr_db']:.3g}"} <= set(shown)
     dots = ElementTree.parse(tmp_path / "candidates.svg").getroot().iter("{http://www.w3.org/2000/svg}circle")
-    assert len(list(dots)) == len(written["candidates"]) == 2
+    classes = [dot.get("class") for dot in dots]
+    assert len(classes) == len(written["candidates"]) == 2
+    assert [name == "best" for name in classes] == [each["best"] for each in written["candidates"]]
     with Image.open(tmp_path / "novel_views.png") as picture:
         assert picture.size == (5 * 96, 72)
     assert not (tmp_path / "multi_truth.svg").exists()

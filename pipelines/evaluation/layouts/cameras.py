@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 
 from pipelines import geometry
 from pipelines.artifacts import read_json
 from pipelines.errors import InputError, WorkspaceError
+from pipelines.evaluation.alignment import resized_labels
 from pipelines.formats.placement import GL_FROM_CV_CAMERA
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".PNG")
@@ -80,17 +81,51 @@ def first_match(folder: Path, stem: str) -> Path:
     raise InputError(f"{folder} has no image {stem} ({', '.join(IMAGE_SUFFIXES)})")
 
 
-def label_maps(folder: Path, stems: Sequence[str]) -> np.ndarray | None:
-    """Palette or grey-scale PNG label maps of the given names; None where the folder is not there."""
+def matrices(frames: Sequence[Mapping[str, Any]], where: Path) -> Float[np.ndarray, "n 4 4"]:
+    """cam_from_world of frames that say their `transform_matrix` in OpenGL's way. Raises InputError."""
+    try:
+        stated = np.array([needed(frame, "transform_matrix", where) for frame in frames], float).reshape(-1, 4, 4)
+        return cam_from_world_of_opengl(stated)
+    except (ValueError, np.linalg.LinAlgError):
+        raise InputError(f"{where} has a transform_matrix that is not a camera's place: expected 4x4 numbers") from None
+
+
+def array(path: Path) -> np.ndarray:
+    """An array of numbers stored as .npy. Raises InputError where the file is missing, damaged, or holds something else."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a readable array ({error})") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds no numbers: expected one array")
+    return found
+
+
+def label_maps(folder: Path, stems: Sequence[str], width: int, height: int) -> UInt8[np.ndarray, "n H W"] | None:
+    """Palette or grey-scale PNG label maps of the given names at the images' size; None where the folder is not there."""
     from pipelines.formats import palette_png
 
-    return np.stack([palette_png.read(folder / f"{stem}.png") for stem in stems]) if folder.is_dir() else None
+    if not folder.is_dir():
+        return None
+    return np.stack([resized_labels(palette_png.read(folder / f"{stem}.png")[None], width, height)[0] for stem in stems])
 
 
-def depth_maps(folder: Path, stems: Sequence[str]) -> np.ndarray | None:
-    """Depth maps %s.npy, in world units; None where the folder is not there. Raises InputError for a missing file."""
+def depth_maps(folder: Path, stems: Sequence[str], width: int, height: int) -> Float32[np.ndarray, "n H W"] | None:
+    """Depth maps %s.npy, in world units, at the images' size; 0 where they are not finite. None where the folder is not there.
+
+    Raises InputError: a file is missing, damaged, or no map.
+    """
     if not folder.is_dir():
         return None
     if missing := [stem for stem in stems if not (folder / f"{stem}.npy").is_file()]:
         raise InputError(f"{folder} has no {missing[0]}.npy: give a depth map for every frame, or none")
-    return np.stack([np.load(folder / f"{stem}.npy").astype(np.float32) for stem in stems])
+    return np.stack([_depth_map(folder / f"{stem}.npy", width, height) for stem in stems])
+
+
+def _depth_map(path: Path, width: int, height: int) -> Float32[np.ndarray, "H W"]:
+    depth = array(path)
+    if depth.ndim == 3 and depth.shape[-1] == 1:
+        depth = depth[..., 0]
+    if depth.ndim != 2:
+        raise InputError(f"{path} holds an array of shape {depth.shape}: a depth map has height and width only")
+    return np.nan_to_num(resized_labels(depth[None], width, height)[0].astype(np.float32), nan=0, posinf=0, neginf=0)

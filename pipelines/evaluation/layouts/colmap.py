@@ -30,7 +30,10 @@ def read(folder: Path) -> GroundTruth:
     place = _model_folder(folder)
     if place is None:
         raise InputError(f"{folder} has no COLMAP model: expected cameras.bin or cameras.txt in sparse/0, sparse or the folder")
-    model = pycolmap.Reconstruction(str(place))
+    try:
+        model = pycolmap.Reconstruction(str(place))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{place} is not a whole COLMAP model ({str(error).splitlines()[0]})") from None
     images = sorted(model.images.values(), key=lambda image: (cameras.last_number(Path(image.name).stem), image.name))
     train = [image for image in images if "test" not in image.name.lower()]
     test = [image for image in images if "test" in image.name.lower()]

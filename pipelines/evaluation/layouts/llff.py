@@ -3,9 +3,11 @@
     poses_bounds.npy (or poses_bounds_cvd.npy)  (N, 17): 3x5 [R | t | height, width, focal] row by row, near, far.
                                     R is world_from_camera with axes (down, right, backwards); t the camera's centre
     images/                         N filmed frames: time t seen by camera t modulo the number of cameras
-    mv_images/%05d/cam%02d.jpg      every camera's view at each time (optional): all but the filming one are held out
+    mv_images/%05d/cam%02d.jpg      every camera's view at each time, from the first folder on (optional): all but the filming
+                                    one are held out
 
-Without mv_images there are no held-out views. Camera c of the rig has the pose of frame c.
+Without mv_images there are no held-out views. Camera c of the rig, which is the c-th of the names there are, has the pose of
+frame c.
 """
 
 from pathlib import Path
@@ -29,7 +31,7 @@ def recognises(folder: Path) -> bool:
 def read(folder: Path) -> GroundTruth:
     """Raises InputError where the table has another shape, or images and poses differ in number."""
     path = next(folder / name for name in NAMES if (folder / name).is_file())
-    table = np.load(path)
+    table = cameras.array(path)
     if table.ndim != 2 or table.shape[1] != 17:
         raise InputError(f"{path} has shape {table.shape}: expected (N, 17)")
     images = cameras.images_in(folder / "images")
@@ -66,8 +68,13 @@ def cam_from_world_of_llff(world_from_llff: Float[np.ndarray, "n 3 4"]) -> Float
 
 def _held_out(folder: Path, n_frames: int) -> list[tuple[int, int, Path]]:
     """Time, camera and image of every view that was not filmed."""
+    moments = sorted((path for path in folder.glob("*") if path.is_dir() and path.name.isdigit()), key=lambda p: int(p.name))
+    shots = [cameras.images_in(moment) for moment in moments[:n_frames]]
+    rig = sorted({image.stem for images in shots for image in images}, key=lambda name: (cameras.last_number(name), name))
+    if len(rig) > n_frames:
+        raise InputError(f"{folder} has {len(rig)} cameras, but only {n_frames} frames tell where they stand")
     views = []
-    for moment in sorted(folder.glob("*"))[:n_frames] if folder.is_dir() else []:
-        t, shots = int(moment.name), cameras.images_in(moment)
-        views += [(t, camera, image) for camera, image in enumerate(shots) if camera != t % len(shots)]
+    for t, images in enumerate(shots):
+        numbered = [(rig.index(image.stem), image) for image in images]
+        views += [(t, camera, image) for camera, image in numbered if camera != t % len(rig)]
     return views

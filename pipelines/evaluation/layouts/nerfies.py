@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 
 from pipelines import geometry
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.evaluation.alignment import resized_labels
+from pipelines.evaluation.ground_truth import GroundTruth, read_rgb
 from pipelines.evaluation.layouts import cameras
 
 _FPS = 30.0
@@ -34,7 +35,8 @@ def read(folder: Path) -> GroundTruth:
     where = folder / "dataset.json"
     dataset = cameras.document(where)
     metadata = cameras.document(folder / "metadata.json")
-    time = {item: _time(entry, folder) for item, entry in metadata.items()}
+    listed = [item for key in ("train_ids", "val_ids") for item in cameras.needed(dataset, key, where)]
+    time = {item: _time(cameras.needed(metadata, item, folder / "metadata.json"), folder) for item in listed}
     train = sorted(cameras.needed(dataset, "train_ids", where), key=lambda item: (time[item], item))
     test = sorted(cameras.needed(dataset, "val_ids", where), key=lambda item: (time[item], item))
     if not train:
@@ -55,7 +57,7 @@ def read(folder: Path) -> GroundTruth:
         frame_test=_nearest(filmed, np.array([time[item] for item in test])),
         images_train=tuple(images[item] for item in train),
         images_test=tuple(images[item] for item in test),
-        covisible_test=_covisible(folder / "covisible" / factor / "val", test),
+        covisible_test=_covisible(folder / "covisible", test, width, height),
         intrinsics_test=np.array([lenses[item][0] for item in test]).reshape(-1, 3, 3),
     )
 
@@ -74,7 +76,8 @@ def _nearest(filmed: Int[np.ndarray, " T"], times: Int[np.ndarray, " V"]) -> Int
 
 def _largest(folder: Path) -> str:
     """Name of the folder with the least reduced images: 1x before 2x."""
-    factors = sorted((path.name for path in folder.glob("*x") if path.is_dir()), key=lambda name: int(name[:-1]))
+    found = (path.name for path in folder.glob("*x") if path.is_dir() and path.name[:-1].isdigit())
+    factors = sorted(found, key=lambda name: int(name[:-1]))
     if not factors:
         raise InputError(f"{folder} has no folder like 1x or 2x with images")
     return factors[0]
@@ -83,7 +86,8 @@ def _largest(folder: Path) -> str:
 def _lens(path: Path, width: int, height: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
     """Intrinsics at the images' size, and cam_from_world."""
     camera = cameras.document(path)
-    distortion = [*camera.get("radial_distortion", []), *camera.get("tangential_distortion", []), camera.get("skew", 0.0)]
+    names = ("radial_distortion", "tangential_distortion", "tangential")
+    distortion = [*(value for name in names for value in camera.get(name) or []), camera.get("skew", 0.0)]
     cameras.refuse_distortion([float(value) for value in distortion], path)
     focal = float(cameras.needed(camera, "focal_length", path))
     full_width, full_height = cameras.needed(camera, "image_size", path)
@@ -95,9 +99,10 @@ def _lens(path: Path, width: int, height: int) -> tuple[Float[np.ndarray, "3 3"]
     return factors @ intrinsics, geometry.rigid(rotation, -rotation @ position)
 
 
-def _covisible(folder: Path, items: list[str]) -> Bool[np.ndarray, "V H W"] | None:
-    from PIL import Image
-
-    if not folder.is_dir() or not items:
+def _covisible(folder: Path, items: list[str], width: int, height: int) -> Bool[np.ndarray, "V H W"] | None:
+    """At the images' size, from whatever size there is: DyCheck gives them at half of it."""
+    masks = sorted((path for path in folder.glob("[0-9]*x/val") if path.is_dir()), key=lambda path: int(path.parent.name[:-1]))
+    if not masks or not items:
         return None
-    return np.stack([np.array(Image.open(cameras.first_match(folder, item)).convert("L")) > 127 for item in items])
+    found = [read_rgb(cameras.first_match(masks[0], item)).max(-1) > 127 for item in items]
+    return np.stack([resized_labels(mask[None], width, height)[0] for mask in found])

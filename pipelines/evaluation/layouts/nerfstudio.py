@@ -26,7 +26,7 @@ def read(folder: Path) -> GroundTruth:
     """Raises InputError where images are missing, a lens has distortion, or no frame is left to film with."""
     where = folder / "transforms.json"
     document = cameras.document(where)
-    frames = cameras.needed(document, "frames", where)
+    frames = [frame for frame in cameras.needed(document, "frames", where) if cameras.needed(frame, "file_path", where)]
     held_out = {Path(name).as_posix() for key in ("test_filenames", "val_filenames") for name in document.get(key, [])}
     test = [frame for frame in frames if _is_held_out(frame, held_out)]
     train = sorted((frame for frame in frames if not _is_held_out(frame, held_out)), key=_order)
@@ -39,8 +39,8 @@ def read(folder: Path) -> GroundTruth:
         width=width,
         height=height,
         fps=float(document.get("fps", DEFAULT_FPS)),
-        cam_from_world_train=_cameras(train),
-        cam_from_world_test=_cameras(test),
+        cam_from_world_train=cameras.matrices(train, where),
+        cam_from_world_test=cameras.matrices(test, where),
         frame_test=_times(test, train),
         images_train=tuple(_image(folder, frame) for frame in train),
         images_test=tuple(_image(folder, frame) for frame in test),
@@ -58,7 +58,8 @@ def _is_held_out(frame: dict[str, Any], named: set[str]) -> bool:
 
 def _intrinsics(frame: dict[str, Any]) -> dict[str, Any]:
     """What a frame says about its own lens."""
-    return {key: frame[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h", "k1", "k2", "k3", "p1", "p2") if key in frame}
+    known = ("fl_x", "fl_y", "cx", "cy", "w", "h", "k1", "k2", "k3", "k4", "p1", "p2", "camera_model", "camera_angle_x")
+    return {key: frame[key] for key in known if key in frame}
 
 
 def _order(frame: dict[str, Any]) -> tuple[float, int]:
@@ -75,8 +76,3 @@ def _times(test: list[dict[str, Any]], train: list[dict[str, Any]]) -> Int[np.nd
 def _image(folder: Path, frame: dict[str, Any]) -> Path:
     path = folder / frame["file_path"]
     return path if path.is_file() else cameras.first_match(path.parent, path.stem)
-
-
-def _cameras(frames: list[dict[str, Any]]) -> np.ndarray:
-    matrices = np.array([frame["transform_matrix"] for frame in frames], float).reshape(-1, 4, 4)
-    return cameras.cam_from_world_of_opengl(matrices)

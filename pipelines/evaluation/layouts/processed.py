@@ -19,6 +19,9 @@ from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import cameras
 
 DEFAULT_FPS = 24.0
+LENS = {"fl_x", "camera_angle_x"}
+PERSPECTIVE = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "perspective")
+"""Models of cameras that are pinholes where they have no distortion."""
 
 
 def recognises(folder: Path) -> bool:
@@ -29,7 +32,9 @@ def read(folder: Path) -> GroundTruth:
     """Raises InputError where a listed file is missing, or train and test differ in length."""
     train = cameras.document(folder / "transforms_train.json")
     test = cameras.document(folder / "transforms_test.json")
-    images_train, images_test = _images(folder, train, "train"), _images(folder, test, "test")
+    where = {part: folder / f"transforms_{part}.json" for part in ("train", "test")}
+    frames_train, frames_test = _frames(train, where["train"]), _frames(test, where["test"])
+    images_train, images_test = _images(folder, frames_train, "train"), _images(folder, frames_test, "test")
     if len(images_train) != len(images_test):
         raise InputError(
             f"{folder} has {len(images_train)} filmed frames and {len(images_test)} held-out ones: expected as many"
@@ -38,20 +43,23 @@ def read(folder: Path) -> GroundTruth:
     stems_train, stems_test = [p.stem for p in images_train], [p.stem for p in images_test]
     return GroundTruth(
         folder=folder,
-        intrinsics=intrinsics_of(train, width, height, folder / "transforms_train.json"),
+        intrinsics=intrinsics_of(train, width, height, where["train"]),
         width=width,
         height=height,
         fps=float(train.get("fps", DEFAULT_FPS)),
-        cam_from_world_train=_cameras(train),
-        cam_from_world_test=_cameras(test),
+        cam_from_world_train=cameras.matrices(frames_train, where["train"]),
+        cam_from_world_test=cameras.matrices(frames_test, where["test"]),
         frame_test=np.arange(len(images_test)),
         images_train=tuple(images_train),
         images_test=tuple(images_test),
-        world_from_object=_object_poses(train),
-        depth_train=cameras.depth_maps(folder / "depth_train", stems_train),
-        depth_test=cameras.depth_maps(folder / "depth_test", stems_test),
-        segm_train=cameras.label_maps(folder / "segm_train", stems_train),
-        segm_test=cameras.label_maps(folder / "segm_test", stems_test),
+        world_from_object=_object_poses(frames_train),
+        depth_train=cameras.depth_maps(folder / "depth_train", stems_train, width, height),
+        depth_test=cameras.depth_maps(folder / "depth_test", stems_test, width, height),
+        segm_train=cameras.label_maps(folder / "segm_train", stems_train, width, height),
+        segm_test=cameras.label_maps(folder / "segm_test", stems_test, width, height),
+        intrinsics_test=np.tile(
+            intrinsics_of(test if LENS & test.keys() else train, width, height, where["test"]), (len(images_test), 1, 1)
+        ),
     )
 
 
@@ -60,7 +68,9 @@ def intrinsics_of(document: dict[str, Any], width: int, height: int, where: Path
 
     `w` and `h`, where given, are the size that the pixels refer to. Raises InputError without a focal length.
     """
-    cameras.refuse_distortion([float(document.get(key, 0)) for key in ("k1", "k2", "k3", "p1", "p2")], where)
+    cameras.refuse_distortion([float(document.get(key, 0)) for key in ("k1", "k2", "k3", "k4", "p1", "p2")], where)
+    if (model := document.get("camera_model", "PINHOLE")) not in PERSPECTIVE:
+        raise InputError(f"{where} has a camera of model {model}: expected one of {', '.join(PERSPECTIVE)}")
     if "fl_x" in document:
         focal_x = float(document["fl_x"])
     elif "camera_angle_x" in document:
@@ -74,18 +84,19 @@ def intrinsics_of(document: dict[str, Any], width: int, height: int, where: Path
     return factors @ cameras.pinhole(focal_x, focal_y, *centre)
 
 
-def _images(folder: Path, document: dict[str, Any], part: str) -> list[Path]:
-    frames = cameras.needed(document, "frames", folder / f"transforms_{part}.json")
+def _frames(document: dict[str, Any], where: Path) -> list[dict[str, Any]]:
+    """In the order of the numbers in their names, which is the order in which the images are a video."""
+    frames = cameras.needed(document, "frames", where)
+    return sorted(frames, key=lambda frame: cameras.last_number(Path(cameras.needed(frame, "file_path", where)).stem))
+
+
+def _images(folder: Path, frames: list[dict[str, Any]], part: str) -> list[Path]:
     return [cameras.first_match(folder / f"images_{part}", Path(frame["file_path"]).stem) for frame in frames]
 
 
-def _cameras(document: dict[str, Any]) -> Float[np.ndarray, "n 4 4"]:
-    return cameras.cam_from_world_of_opengl(np.array([frame["transform_matrix"] for frame in document["frames"]], float))
-
-
-def _object_poses(document: dict[str, Any]) -> Float[np.ndarray, "T K 4 4"] | None:
+def _object_poses(frames: list[dict[str, Any]]) -> Float[np.ndarray, "T K 4 4"] | None:
     """With the background, which is the world, put first."""
-    if not all("object_poses" in frame for frame in document["frames"]):
+    if not all("object_poses" in frame for frame in frames):
         return None
-    poses = [np.array(frame["object_poses"], float).reshape(-1, 4, 4) for frame in document["frames"]]
+    poses = [np.array(frame["object_poses"], float).reshape(-1, 4, 4) for frame in frames]
     return np.stack([np.concatenate([np.eye(4)[None], objects]) for objects in poses])

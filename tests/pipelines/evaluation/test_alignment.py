@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,10 +52,38 @@ def test_an_object_with_too_few_frames_is_unknown(oracle, tmp_path):
 
 
 def test_a_camera_that_stands_still_cannot_be_aligned(oracle, tmp_path):
+    poses, truth = oracle.cam_from_obj.copy(), oracle.truth.ground_truth(tmp_path)
+    poses[0] = poses[0, 0]
+    truth = replace(truth, cam_from_world_train=np.repeat(truth.cam_from_world_train[:1], truth.n_frames, 0))
+    with pytest.raises(ReconstructionError, match="no common world"):
+        align((0, 1, 2), poses, oracle.registered, oracle.labels(), truth)
+
+
+def test_one_frame_of_the_background_is_no_common_world(oracle, tmp_path):
     registered = oracle.registered.copy()
     registered[0, 1:] = False
     with pytest.raises(ReconstructionError, match="no common world"):
         align((0, 1, 2), oracle.cam_from_obj, registered, oracle.labels(), oracle.truth.ground_truth(tmp_path))
+
+
+def test_positions_are_relative_to_what_the_film_shows(oracle, tmp_path):
+    """And not to the distance of an origin, which for the background may be a camera."""
+    truth = oracle.truth.ground_truth(tmp_path)
+    poses = oracle.cam_from_obj.copy()
+    poses[0, ::2, 0, 3] += 0.005
+    depth, moved = np.median(truth.depth_train[truth.segm_train == 0]), {}
+    for name, world_from_new in (("here", np.eye(4)), ("far", geometry.rigid(np.eye(3), np.array([0, 0, 50.0])))):
+        there = replace(
+            truth,
+            cam_from_world_train=truth.cam_from_world_train @ world_from_new,
+            world_from_object=np.linalg.inv(world_from_new) @ truth.world_from_object,
+        )
+        found = align((0, 1, 2), poses, oracle.registered, oracle.labels(), there)
+        moved[name] = found.poses[0].position
+    assert moved["far"] == pytest.approx(moved["here"], rel=1e-3)
+    assert 0 < moved["here"] < 0.01 / depth
+    unknown = align((0, 1, 2), poses, oracle.registered, oracle.labels(), replace(truth, depth_train=None))
+    assert np.isnan(unknown.poses[0].position)
 
 
 def test_labels_are_resized_by_the_nearest_centre():

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pipelines.evaluation.poses import pose_error
-from pipelines.geometry import invert, rigid, rotation_angle_deg, transform
+from pipelines.geometry import rigid, transform
 
 
 def motion(seed: int = 0, n: int = 12) -> np.ndarray:
@@ -82,4 +82,15 @@ def test_mirrored_motion_is_not_forgiven():
     est = true.copy()
     est[:, :3, :3] = mirror @ true[:, :3, :3] @ mirror
     assert pose_error(est, true).rotation_deg > 5
-    assert rotation_angle_deg(invert(true)[0, :3, :3] @ true[0, :3, :3]) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_camera_that_stays_where_it_is_tells_no_unit(turns):
+    """Whatever its unit, a shift of the origin explains its translations."""
+    true = motion()
+    if not turns:
+        true[:, :3, :3] = true[0, :3, :3]
+    true[:, :3, 3] = -true[:, :3, :3] @ [0.3, -0.2, 1.5]
+    error = pose_error(regauged(true), true)
+    assert np.isnan(error.scale) and np.isnan(error.position)
+    assert error.rotation_deg < 1e-5

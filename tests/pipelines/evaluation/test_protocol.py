@@ -7,6 +7,9 @@ from pipelines.evaluation import protocol
 def test_distance_is_over_the_objects_that_are_known():
     log_scale = np.array([[0, 3.0, 9.0], [0, 0.0, 1.0]])
     np.testing.assert_allclose(protocol.scale_distance(log_scale, np.array([0, -1.0, np.nan])), [4, 1])
+    unknown = protocol.scale_distance(log_scale, np.array([0, np.nan, np.nan]))
+    assert np.isnan(unknown).all(), "the background's scale is 1 for all: no distance, not the distance 0"
+    assert protocol.scale_distance(np.zeros((2, 1)), np.zeros(1)).tolist() == [0, 0]
 
 
 def test_the_closest_and_some_of_the_next_are_rendered():

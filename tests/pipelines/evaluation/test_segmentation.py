@@ -79,5 +79,12 @@ def test_objects_are_found_whatever_their_number():
     predicted[:, :3, :3], predicted[:, 4:, 4:], predicted[:, 0, 5] = 3, 1, 2
     true_of = match_objects(predicted, true)
     assert true_of == {0: 0, 3: 1, 1: 2}
-    matched = relabelled(predicted, true_of)
+    matched = relabelled(predicted, true_of, 3)
+    assert set(np.unique(matched)) == {0, 1, 2, 3 + 2}, "an object without a counterpart is none of the true ones"
     assert mean_iou(overlap(matched, np.where(predicted == 2, 255, true).astype(np.uint8), 3)) == 1
+
+
+def test_a_few_shared_pixels_make_no_counterpart():
+    true, predicted = np.zeros((2, 20, 20), np.uint8), np.zeros((2, 20, 20), np.uint8)
+    true[:, :10, :10], predicted[:, 9:, 9:] = 1, 1
+    assert match_objects(predicted, true) == {0: 0}

@@ -76,6 +76,35 @@ def test_processed(scene, tmp_path):
     assert truth.frame_test.tolist() == [0, 1, 2, 3]
 
 
+def test_processed_with_another_lens_and_in_any_order(scene, tmp_path):
+    write_processed(tmp_path, scene)
+    for part, angle in (("train", None), ("test", 1.5)):
+        path = tmp_path / f"transforms_{part}.json"
+        stated = json.loads(path.read_text())
+        stated["frames"].reverse()
+        path.write_text(json.dumps(stated | ({"camera_angle_x": angle} if angle else {})))
+    truth = load_truth(tmp_path)
+    assert_same_cameras(truth, scene)
+    np.testing.assert_allclose(truth.cam_from_world_test, scene.cam_from_world_test, atol=1e-9)
+    np.testing.assert_array_equal(truth.image_test(2), scene.images_test[2])
+    assert truth.view_intrinsics(2)[0, 0] == pytest.approx(WIDTH / 2 / np.tan(0.75))
+
+
+def test_depth_maps_as_others_write_them(scene, tmp_path):
+    """With a last axis of one, at another size, infinite in the sky."""
+    write_processed(tmp_path, scene)
+    for t in range(T):
+        depth = np.repeat(np.repeat(scene.depth_train[t].astype(np.float64), 2, 0), 2, 1)
+        depth[:10] = np.inf
+        np.save(tmp_path / "depth_train" / f"{t:04d}.npy", depth[..., None])
+    truth = load_truth(tmp_path)
+    assert truth.depth_train is not None and (truth.depth_train[:, :5] == 0).all()
+    np.testing.assert_allclose(truth.depth_train[:, 5:], scene.depth_train[:, 5:])
+    np.save(tmp_path / "depth_train" / "0001.npy", np.zeros((4, 4, 3)))
+    with pytest.raises(InputError, match="height and width only"):
+        load_truth(tmp_path)
+
+
 def test_processed_with_a_missing_depth_map(scene, tmp_path):
     write_processed(tmp_path, scene)
     (tmp_path / "depth_test" / "0002.npy").unlink()
@@ -106,6 +135,21 @@ def test_llff(scene, tmp_path):
     # At time 1 camera 1 filmed, so cameras 0 and 2 are held out.
     np.testing.assert_allclose(truth.cam_from_world_test[2:4], scene.cam_from_world_train[[0, 2]], atol=1e-6)
     np.testing.assert_array_equal(truth.image_test(4), scene.images_test[2])
+
+
+def test_llff_with_gaps(scene, tmp_path):
+    """Folders are numbered from 1, one camera has no picture at one time, and something else lies about."""
+    write_llff(tmp_path, scene, n_cameras=3)
+    for t in reversed(range(T)):
+        (tmp_path / "mv_images" / f"{t:05d}").rename(tmp_path / "mv_images" / f"{t + 1:05d}")
+    (tmp_path / "mv_images" / "00001" / "cam02.png").unlink()
+    (tmp_path / "mv_images" / ".DS_Store").write_text("")
+    truth = load_truth(tmp_path)
+    assert truth.frame_test.tolist() == [0, 1, 1, 2, 2, 3, 3]
+    np.testing.assert_allclose(truth.cam_from_world_test[0], scene.cam_from_world_train[2], atol=1e-6)
+    write_llff(tmp_path / "many", scene, n_cameras=T + 1)
+    with pytest.raises(InputError, match="only 4 frames tell where they stand"):
+        load_truth(tmp_path / "many")
 
 
 def test_llff_tables_of_another_shape_are_refused(scene, tmp_path):
@@ -160,6 +204,27 @@ def test_nerfies(scene, tmp_path):
     assert not truth.covisible_test[:, :, WIDTH // 2 :].any()
 
 
+def test_covisible_pixels_at_another_size(scene, tmp_path):
+    """As DyCheck has them: images at 1x, masks at 2x."""
+    write_nerfies(tmp_path, scene)
+    (tmp_path / "rgb" / "2x").rename(tmp_path / "rgb" / "1x")
+    for path in (tmp_path / "covisible" / "2x" / "val").iterdir():
+        Image.open(path).resize((WIDTH // 2, HEIGHT // 2), Image.Resampling.NEAREST).save(path)
+    truth = load_truth(tmp_path)
+    assert truth.covisible_test is not None and truth.covisible_test.shape == (2, HEIGHT, WIDTH)
+    assert truth.covisible_test[:, :, : WIDTH // 2].all() and not truth.covisible_test[:, :, WIDTH // 2 :].any()
+
+
+def test_distortion_under_its_older_name_is_refused(scene, tmp_path):
+    write_nerfies(tmp_path, scene)
+    path = next((tmp_path / "camera").iterdir())
+    lens = json.loads(path.read_text())
+    lens["tangential"] = [*lens.pop("tangential_distortion")[:1], 0.05]
+    path.write_text(json.dumps(lens))
+    with pytest.raises(InputError, match="lens distortion"):
+        load_truth(tmp_path)
+
+
 def test_lens_distortion_is_refused(scene, tmp_path):
     write_nerfies(tmp_path, scene, distortion=0.05)
     with pytest.raises(InputError, match="lens distortion"):
@@ -202,6 +267,24 @@ def test_nerfstudio_with_held_out_frames(scene, tmp_path):
     assert sorted(truth.frame_test.tolist()) == [1, 3]
     view = truth.frame_test.tolist().index(3)
     np.testing.assert_allclose(truth.cam_from_world_test[view], scene.cam_from_world_test[3], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"camera_model": "OPENCV_FISHEYE"}, "camera of model OPENCV_FISHEYE"),
+        ({"k4": 0.1}, "lens distortion"),
+        ({"frames": [{"file_path": "images/0.png"}]}, "no 'transform_matrix'"),
+        ({"frames": [{"file_path": "images/0.png", "transform_matrix": [1, 2]}]}, "not a camera's place"),
+        ({"frames": [{"transform_matrix": np.eye(4).tolist()}]}, "no 'file_path'"),
+    ],
+)
+def test_nerfstudio_that_cannot_be_read_says_why(changes, message, scene, tmp_path):
+    save(tmp_path / "images" / "0.png", scene.images_train[0])
+    frames = [{"file_path": "images/0.png", "transform_matrix": np.eye(4).tolist()}]
+    (tmp_path / "transforms.json").write_text(json.dumps({"fl_x": 50.0, "frames": frames} | changes))
+    with pytest.raises(InputError, match=message):
+        load_truth(tmp_path)
 
 
 def test_nerfstudio_without_a_focal_length(scene, tmp_path):
@@ -255,3 +338,36 @@ def test_a_damaged_layout_is_refused(tmp_path):
     (tmp_path / "transforms.json").write_text("{")
     with pytest.raises(InputError, match="not JSON"):
         load_truth(tmp_path)
+
+
+def damage_llff(folder: Path, scene: SyntheticScene) -> None:
+    write_llff(folder, scene, n_cameras=2)
+    (folder / "poses_bounds.npy").write_bytes(b"no array")
+
+
+def damage_nerfies(folder: Path, scene: SyntheticScene) -> None:
+    write_nerfies(folder, scene)
+    (folder / "metadata.json").write_text("{}")
+
+
+def damage_mask(folder: Path, scene: SyntheticScene) -> None:
+    write_nerfies(folder, scene)
+    next((folder / "covisible" / "2x" / "val").iterdir()).write_bytes(b"no image")
+
+
+def damage_depth(folder: Path, scene: SyntheticScene) -> None:
+    write_processed(folder, scene)
+    (folder / "depth_train" / "0000.npy").write_bytes(b"")
+
+
+def damage_colmap(folder: Path, scene: SyntheticScene) -> None:
+    (folder / "sparse").mkdir(parents=True)
+    (folder / "sparse" / "cameras.bin").write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [damage_llff, damage_nerfies, damage_mask, damage_depth, damage_colmap])
+def test_damage_is_told_in_one_line(damage, scene, tmp_path):
+    damage(tmp_path, scene)
+    with pytest.raises(InputError) as caught:
+        load_truth(tmp_path)
+    assert "\n" not in str(caught.value)
