@@ -81,11 +81,11 @@ def uniform(scene: Scene, n: int, random: np.random.Generator) -> Float[np.ndarr
 def drawing(source: str) -> Iterator[None]:
     """Training draws from another source meanwhile."""
     sources: dict[str, Callable[[Scene, np.random.Generator], np.ndarray]] = {
-        "zone and network": scales.draw,
-        "zone": lambda scene, random: scene.zone.sample(1, random)[0] if scene.zone else uniform(scene, 1, random)[0],
-        "uniform": lambda scene, random: uniform(scene, 1, random)[0],
+        "zone and network": scales.drawn,
+        "zone": lambda scene, random: scene.zone.sample(scales.DRAWN, random),
+        "uniform": lambda scene, random: uniform(scene, scales.DRAWN, random),
     }
-    with mock.patch.object(scales, "draw", sources[source]):
+    with mock.patch.object(scales, "drawn", sources[source]):
         yield
 
 

@@ -73,7 +73,7 @@ def mover_box(
     origins, directions = _mask_rays(model, seen, column, intrinsics)
     for _ in range(12):
         enters, leaves = box.crossing(origins, directions)
-        if float((leaves <= enters).float().mean()) <= MAX_MISSED:
+        if int((leaves <= enters).sum()) <= MAX_MISSED * len(origins):
             break
         box = Box(box.centre, box.half_extent * 1.08)
     return box

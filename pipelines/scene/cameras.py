@@ -6,7 +6,7 @@ The pivot is the object's centre, for the background the camera, so that turning
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -26,13 +26,23 @@ def rotation_from_turn(turn: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 class Cameras(nn.Module):
     """cam_from_obj of K objects in T frames, in each object's own unit."""
 
-    def __init__(self, cam_from_obj: Float[Tensor, "objects frames 4 4"], centres: Float[Tensor, "objects 3"]) -> None:
-        """centres: the point of each object (own frame) about which corrections turn it; unused for the background."""
+    def __init__(
+        self,
+        cam_from_obj: Float[Tensor, "objects frames 4 4"],
+        centres: Float[Tensor, "objects 3"],
+        registered: Bool[Tensor, "objects frames"] | None = None,
+    ) -> None:
+        """centres: the point of each object (own frame) about which corrections turn it; unused for the background.
+
+        registered: frames with a known pose (None: all); the others hold any.
+        """
         super().__init__()
         rotation, translation = cam_from_obj[..., :3, :3], cam_from_obj[..., :3, 3]
         pivot = (rotation @ centres[:, None, :, None])[..., 0] + translation
-        distance = pivot[..., 2].abs().median(1).values.clamp_min(1e-6)
-        pivot[0] = 0.0
+        known = torch.ones_like(pivot[..., 0], dtype=torch.bool) if registered is None else registered
+        distance = pivot[..., 2].abs().where(known, torch.nan).nanmedian(1).values.nan_to_num(1.0).clamp_min(1e-6)
+        # Of the background, in whose box the camera stands: its unit is its median depth.
+        distance[0], pivot[0] = 1.0, 0.0
         self.register_buffer("given", cam_from_obj.clone())
         self.register_buffer("pivot", pivot)
         self.register_buffer("distance", distance)

@@ -54,10 +54,12 @@ class ObjectField(nn.Module, ABC):
         self.size = size
         self.resolution = resolution
         self.share = box.share
+        self.extent = box.size
+        """Mean half extent of the box: read here once, because reading it from a GPU waits for the device."""
         self.register_buffer("box_centre", box.centre.clone())
         self.register_buffer("box_half_extent", box.half_extent.clone())
         # An opaque surface one node thick and an empty box are both near raw = 0 at any resolution.
-        self.density_gain = 32.0 / box.size
+        self.density_gain = 32.0 / self.extent
 
     box_centre: Tensor
     box_half_extent: Tensor
@@ -94,8 +96,11 @@ class ObjectField(nn.Module, ABC):
 
     def colour(self, points: Float[Tensor, "n 3"], dirs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """RGB in [0, 1]; dirs need not have unit length."""
-        features = self.features(self.box.grid_from_obj(points))
-        return self.colour_network(torch.cat([features, direction_features(dirs)], -1))
+        inputs = torch.cat([self.features(self.box.grid_from_obj(points)), direction_features(dirs)], -1)
+        # Rays and compositing need every digit; and float16 hasn't the range of gradients, bfloat16 has.
+        halved = inputs.is_cuda and torch.is_grad_enabled() and torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.autocast("cuda", torch.bfloat16, enabled=halved):
+            return self.colour_network(inputs).to(inputs.dtype)
 
     def query(
         self, points: Float[Tensor, "n 3"], dirs: Float[Tensor, "n 3"]

@@ -7,6 +7,7 @@ many times faster than embedding_bag's own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -68,13 +69,8 @@ def corner_reads(
     The lattices are all dense or all hashed. Row l * n + i of the result is point i in lattice l; the corners' last axis runs
     fastest. Weights are differentiable in the coordinates.
     """
-    device, axes = coordinates.device, coordinates.shape[1]
-    hashed = lattices[0].rows is not None
-
-    def column(values: list[int]) -> Int[Tensor, "lattices 1"]:
-        return torch.tensor(values, dtype=torch.int32, device=device)[:, None]
-
-    nodes = column([lattice.resolution for lattice in lattices])
+    axes, hashed = coordinates.shape[1], lattices[0].rows is not None
+    nodes, last, start = _columns(tuple(lattices), coordinates.device)
     row = weight = None
     # All arrays are (corners so far, lattices, points): long contiguous runs, which elementwise kernels need.
     for axis in range(axes):
@@ -91,9 +87,25 @@ def corner_reads(
             weight = (weight[:, None] * factors).flatten(0, 1)
     assert row is not None and weight is not None
     if hashed:
-        row = row & column([(lattice.rows or 1) - 1 for lattice in lattices])
-    row = row + column([lattice.start for lattice in lattices])
+        row = row & last
+    row = row + start
     return row.flatten(1).t().contiguous(), weight.flatten(1).t().contiguous()
+
+
+@lru_cache(maxsize=256)
+def _columns(
+    lattices: tuple[Lattice, ...], device: torch.device
+) -> tuple[Int[Tensor, "lattices 1"], Int[Tensor, "lattices 1"], Int[Tensor, "lattices 1"]]:
+    """Resolution, last row and first row of each lattice, kept on the device: a copy there would wait for it."""
+
+    def column(values: list[int]) -> Int[Tensor, "lattices 1"]:
+        return torch.tensor(values, dtype=torch.int32, device=device)[:, None]
+
+    return (
+        column([lattice.resolution for lattice in lattices]),
+        column([(lattice.rows or 1) - 1 for lattice in lattices]),
+        column([lattice.start for lattice in lattices]),
+    )
 
 
 _PRIMES = (1, 2654435761 - 2**32, 805459861)

@@ -75,7 +75,7 @@ def march(
         reach = span(box, detached, nearest)
         crosses = wanted & reach.hits
         rows = chosen_rows(crosses)
-        detached, reach = detached[rows], reach[rows]
+        detached, reach = detached[rows], reach.everywhere()[rows]
         shares = torch.linspace(0, 1, settings.n_bins + 1, device=rows.device).expand(len(rows), -1)
         bins = reach.depth(shares)
         weights, cached_opacity = proposed_weights(cache, box, detached, bins)
@@ -108,9 +108,10 @@ def _colours(
     tau: Float[Tensor, "m samples"],
     min_weight: float,
 ) -> Float[Tensor, "m samples 3"]:
-    asked = chosen_rows((own_weights(tau) > min_weight).flatten())
+    counts = (own_weights(tau) > min_weight).flatten()
+    asked = chosen_rows(counts)
     directions = rays.directions[torch.div(asked, tau.shape[1], rounding_mode="floor")]
-    colours = field.colour(points.flatten(0, 1)[asked], directions)
+    colours = field.colour(points.flatten(0, 1)[asked], directions) * counts[asked, None]
     flat = points.new_zeros((tau.numel(), 3))
     return flat.index_copy(0, asked, colours.to(flat.dtype)).view(*tau.shape, 3)
 

@@ -26,6 +26,7 @@ class SceneModel(nn.Module):
         cache_resolutions: Sequence[int],
         cam_from_obj: Float[Tensor, "objects frames 4 4"],
         nearest: Float[Tensor, " objects"],
+        registered: Bool[Tensor, "objects frames"] | None = None,
     ) -> None:
         super().__init__()
         made = [make_field(box, size, n) for box, size, n in zip(boxes, sizes, resolutions, strict=True)]
@@ -33,8 +34,12 @@ class SceneModel(nn.Module):
         # At the start every cell is thin: rays are sampled evenly, and all of them meet the object.
         caches = [DensityCache(n, 0.1 / box.size) for n, box in zip(cache_resolutions, boxes, strict=True)]
         self.caches = nn.ModuleList(caches)
-        self.cameras = Cameras(cam_from_obj, torch.stack([box.centre for box in boxes]))
+        self.cameras = Cameras(cam_from_obj, torch.stack([box.centre for box in boxes]), registered)
+        self.register_buffer("extents", torch.tensor([box.size for box in boxes]), persistent=False)
         self.nearest = [float(depth) for depth in nearest]
+
+    extents: Tensor
+    """Mean half extent of each object's box, in its own unit."""
 
     @property
     def fields(self) -> list[ObjectField]:

@@ -79,11 +79,10 @@ def _weighted(
 ) -> Losses:
     """Add the terms that concern every object by itself, whatever the scales, and sum up."""
     alone_weights = samples.own_weights()
-    size = torch.tensor([field.box.size for field in model.fields], device=samples.depth.device)
     terms = terms | {
         "depth": _depth_of_seen(samples, batch, batch.depth, batch.depth_weight),
         "guess": _depth_of_seen(samples, batch, batch.guess, (batch.guess > 0).to(batch.guess.dtype)),
-        "distortion": losses.distortion_loss(alone_weights, samples.depth, size.expand(len(batch.column), -1)).mean(),
+        "distortion": losses.distortion_loss(alone_weights, samples.depth, model.extents.expand(len(batch.column), -1)).mean(),
     }
     if smooth:
         terms["smoothness"] = torch.stack([field.smoothness() for field in model.fields]).sum()

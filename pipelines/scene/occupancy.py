@@ -48,9 +48,9 @@ class DensityCache(nn.Module):
         decay: float,
         generator: torch.Generator,
     ) -> None:
-        """Let every value fade by `decay`, and look at a share of the cells anew, half of them among the occupied ones.
+        """Look at a share of the cells anew, half of them among the occupied ones.
 
-        A cell's value never falls below what was just seen in it.
+        The values of these fade by `decay`, but never below what was just seen there.
         """
         device = self.density.device
         total = len(self.density)

@@ -150,7 +150,8 @@ class PixelStore:
             rgb[t] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             column[t] = resized_columns(full, width, height)
             coloured[t] = resized_columns(np.where(full == UNKNOWN, UNKNOWN, 0).astype(np.uint8), width, height) == 0
-        pools = [torch.from_numpy(np.flatnonzero(column == k).astype(np.int32)).to(device) for k in range(len(models))]
+        index = np.int32 if column.size < 2**31 else np.int64
+        pools = [torch.from_numpy(np.flatnonzero(column == k).astype(index)).to(device) for k in range(len(models))]
         intrinsics = scaled_intrinsics(sfm.intrinsics, width / video.width, height / video.height)
         sparse = sparse_depths(models, width / video.width, height / video.height, error_scale_px, device)
         poses, registered = np.stack([m.cam_from_obj for m in models]), np.stack([m.registered for m in models])
@@ -180,7 +181,9 @@ class PixelStore:
         sparse = self._draw_sparse(n_sparse_per_column, generator)
         s = self.sparse
         corner_sparse = s.xy_px[sparse].long()
-        corner_sparse = torch.minimum(corner_sparse.clamp_min(0), corner.new_tensor([self.width - 1, self.height - 1]))
+        corner_sparse = torch.stack(
+            [corner_sparse[:, 0].clamp(0, self.width - 1), corner_sparse[:, 1].clamp(0, self.height - 1)], -1
+        )
         all_frames, corners = torch.cat([frame, s.frame[sparse]]), torch.cat([corner, corner_sparse])
         at = (all_frames, corners[:, 1], corners[:, 0])
         unknown = torch.zeros(len(flat), device=device)

@@ -37,6 +37,7 @@ def untrained_scene(
             [config.cache_resolution] + [round(config.cache_resolution * config.mover_resolution_ratio)] * (len(models) - 1),
             torch.as_tensor(np.stack([m.cam_from_obj for m in models]), dtype=torch.float32),
             torch.tensor([boxes.nearest_depth(m) for m in models]),
+            torch.as_tensor(np.stack([m.registered for m in models])),
         )
     for k in range(len(models)):
         g = object_boxes[k].grid_from_obj(guessed_points(models[k], pixels, k, intrinsics))

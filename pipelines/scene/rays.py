@@ -66,6 +66,12 @@ class Span:
     def hits(self) -> Bool[Tensor, " n"]:
         return self.last > self.first
 
+    def everywhere(self) -> "Span":
+        """With some part of the rays that miss, too: on a GPU these are computed with the others, and must stay finite."""
+        hits = self.hits
+        first = torch.where(hits, self.first, torch.ones_like(self.first))
+        return Span(first, torch.where(hits, self.last, 2 * first), self.unbounded)
+
     def __getitem__(self, chosen: Tensor) -> "Span":
         return Span(self.first[chosen], self.last[chosen], self.unbounded)
 

@@ -5,21 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
-from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
+from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps, telling_frames
 from pipelines.scene.labelling import Validity, assess, draw_candidates
 from pipelines.scene.orders import order_tests
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.scene import Scene
 from pipelines.scene.zone import Zone
-from pipelines.spread import evenly_spread
 from pipelines.train import TrainConfig
 
 LAST_ROUND = 3
 """How many times longer the network trains in the last round: its answers are the ones that count."""
-TRIES = 16
-"""Draws from the zone among which the network chooses one that it believes in."""
+DRAWN = 4096
+"""Combinations that are drawn from the zone after a round; training takes those that the network believes in."""
+BELIEVED = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,6 @@ class Round:
     """Lines for people."""
 
 
-def evidence_frames(scene: Scene, n: int) -> list[int]:
-    """At most n frames, evenly spread over those in which the background has a pose."""
-    return evenly_spread(np.flatnonzero(scene.registered[0]), n).tolist()
-
-
 def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     """Render every object alone, read the order of objects, and fit zone and network to it.
 
@@ -51,7 +47,7 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     is_last = round_index == config.rounds
     width = min(config.evidence_width_px, scene.width)
     n_frames = config.evidence_frames if is_last else (config.evidence_frames + 1) // 2
-    maps = scene.alone_maps(width=width, frames=evidence_frames(scene, n_frames))
+    maps = scene.alone_maps(width=width, frames=telling_frames(scene.registered, n_frames))
     evidence = evidence_from_maps(maps, full_width=scene.width)
     random = np.random.default_rng([config.seed, round_index])
     counted = evidence if is_last else replace(evidence, credible=evidence.credible & evidence.observed)
@@ -80,22 +76,26 @@ def _notes(scene: Scene, validity: Validity) -> tuple[str, ...]:
     return ()
 
 
-def draw(scene: Scene, random: np.random.Generator) -> Float[np.ndarray, " K"]:
-    """Log scales of one combination that zone and network hold for valid. The zone must not be empty."""
+def drawn(scene: Scene, random: np.random.Generator) -> Float[np.ndarray, "n K"]:
+    """Log scales of combinations that zone and network hold for valid, or the network's best where it believes in none.
+
+    Drawn at once for all steps until the next round: on a GPU a step then waits for nothing, and a zone that is hard to draw
+    from is drawn from once. The zone must not be empty.
+    """
     assert scene.zone is not None
-    candidates = scene.zone.sample(TRIES, random)
+    candidates = scene.zone.sample(DRAWN, random)
     if scene.network is None:
-        return candidates[0]
+        return candidates
     score = scene.network.score(candidates)
-    accepted = np.nonzero(score >= 0.5)[0]
-    return candidates[accepted[0] if len(accepted) else score.argmax()]
+    believed = candidates[score >= BELIEVED]
+    return believed if len(believed) else candidates[np.argsort(-score, kind="stable")[: DRAWN // 16]]
 
 
 def restored(
-    zone: Mapping[str, np.ndarray] | None, network: Mapping[str, Any] | None
+    zone: Mapping[str, np.ndarray] | None, network: Mapping[str, Any] | None, device: torch.device
 ) -> tuple[Zone | None, ScaleNetwork | None]:
     """Zone and network of a checkpoint."""
     return (
         None if zone is None else Zone.from_arrays(zone),
-        None if network is None else ScaleNetwork.from_state(network),
+        None if network is None else ScaleNetwork.from_state(network).to(device),
     )

@@ -316,7 +316,7 @@ class Scene:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         zone_path, network_path = folder / "zone.npz", folder / "network.safetensors"
         zone = Zone.from_arrays(read_arrays(zone_path)) if zone_path.is_file() else None
-        network = ScaleNetwork.from_state(load_file(network_path)) if network_path.is_file() else None
+        network = ScaleNetwork.from_state(load_file(network_path)).to(device) if network_path.is_file() else None
         evidence = OcclusionEvidence.load(folder / "evidence.npz") if (folder / "evidence.npz").is_file() else None
         return cls(footage, model.to(device).eval(), Marching(**described["marching"]), zone, network, evidence)
 

@@ -54,6 +54,8 @@ class Trainer:
         self.registered = torch.from_numpy(scene.registered).to(device)
         intrinsics = scaled_intrinsics(scene.intrinsics, pixels.width / scene.width, pixels.height / scene.height)
         self.intrinsics = torch.as_tensor(intrinsics, dtype=torch.float32, device=device)
+        self._combinations: Tensor | None = None
+        """Scales to train on until the next round, (n, K)."""
         self.optimiser = self._optimiser()
         self.monitor = Monitor(context, tensorboard=config.tensorboard)
 
@@ -108,9 +110,7 @@ class Trainer:
         if step % CACHE_EVERY_STEPS == 0:
             model.refresh_caches(share=1 / 8, decay=CACHE_DECAY, generator=self.generator)
         batch = self.pixels.batch(*self._draws(), self.generator)
-        with torch.autocast("cuda", enabled=batch.rgb.is_cuda):
-            result = self._losses(batch)
-            unseen = self._unseen_loss()
+        result, unseen = self._losses(batch), self._unseen_loss()
         total = result.total + self.config.guess_weight * unseen
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -160,8 +160,12 @@ class Trainer:
         """One valid combination for this step; None while objects are trained alone."""
         if self.schedule.phase(self.step) is Phase.BOOTSTRAP or self.scene.zone is None or self.scene.zone.is_empty:
             return None
-        random = np.random.default_rng([self.config.seed, self.step])
-        return torch.as_tensor(np.exp(scales.draw(self.scene, random)), dtype=torch.float32, device=self.scene.device)[None]
+        if self._combinations is None:
+            n_rounds = sum(step <= self.step for step in self.schedule.round_steps)
+            drawn = scales.drawn(self.scene, np.random.default_rng([self.config.seed, n_rounds]))
+            self._combinations = torch.as_tensor(np.exp(drawn), dtype=torch.float32, device=self.scene.device)
+        chosen = int(np.random.default_rng([self.config.seed, self.step]).integers(len(self._combinations)))
+        return self._combinations[chosen : chosen + 1]
 
     def _draws(self) -> tuple[list[int], list[int]]:
         """Rays per object: random pixels, and reconstructed points."""
@@ -196,6 +200,7 @@ class Trainer:
         self.scene.model.rebuild_caches(self.generator)
         outcome = scales.learn(self.scene, self.config, round_index)
         self.scene.zone, self.scene.network, self.scene.evidence = outcome.validity.zone, outcome.network, outcome.evidence
+        self._combinations = None
         self.monitor.write({"step": self.step, "round": round_index, **outcome.described})
         for note in outcome.notes:
             self.context.progress.note(note)
@@ -234,7 +239,8 @@ class Trainer:
         self.scene.model.load_state_dict(found.model)
         self.optimiser = self._optimiser()
         self.optimiser.load_state_dict(found.optimiser)
-        self.scene.zone, self.scene.network = scales.restored(found.zone, found.network)
+        self.scene.zone, self.scene.network = scales.restored(found.zone, found.network, self.scene.device)
+        self._combinations = None
         self.step, self.seconds = found.step, found.seconds
         self.context.progress.note(f"training continues at step {self.step} of {self.config.steps}")
 
@@ -244,5 +250,5 @@ class Trainer:
 
 def _shares(total: int, n_movers: int, mover_share: float) -> list[int]:
     """Rays for the background and for each mover."""
-    each = round(total * mover_share / n_movers) if n_movers else 0
+    each = min(round(total * mover_share / n_movers), total // n_movers) if n_movers else 0
     return [total - each * n_movers] + [each] * n_movers

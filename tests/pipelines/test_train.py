@@ -12,6 +12,7 @@ import torch
 from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus
 from pipelines.errors import InputError, ReconstructionError, UsageError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
+from pipelines.scene import marching
 from pipelines.scene import trainer as training
 from pipelines.scene.scene import Scene
 from pipelines.scene.schedule import Phase, Schedule
@@ -158,6 +159,30 @@ def test_an_interrupt_loses_no_step(last, asked_by, toy_video, toy_labels, toy_s
     assert steps == list(range(last + 1))
     train(config, **inputs, context=context(tmp_path))
     assert steps == list(range(12))
+
+
+def test_steps_that_compute_every_ray_stay_finite(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
+    """As on a GPU, in both phases: rays that miss an object, and frames in which it has no pose."""
+    monkeypatch.setattr(marching, "chosen_rows", lambda mask: torch.arange(len(mask)))
+    movers = [
+        dataclasses.replace(model, registered=model.registered & (np.arange(len(model.registered)) > 1))
+        for model in toy_sfm.objects
+    ]
+    sfm = dataclasses.replace(toy_sfm, objects=(toy_sfm.objects[0], *movers[1:]))
+    trainer = training.Trainer.prepare(TrainConfig(**TINY), toy_video, toy_labels, sfm, context(tmp_path))
+    for step in range(5):
+        trainer._before_step()
+        terms = trainer._field_step()
+        assert all(torch.isfinite(term) for term in terms.values()), step
+        trainer.step += 1
+    assert trainer._combinations is not None
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.scene.model.parameters())
+
+
+def test_rays_are_shared_out_whatever_is_asked() -> None:
+    for total, n_movers, share in ((16, 9, 1.0), (1024, 3, 0.5), (7, 0, 0.5)):
+        shares = training._shares(total, n_movers, share)
+        assert sum(shares) == total and min(shares) >= 0 and len(shares) == n_movers + 1
 
 
 def test_a_checkpoint_of_another_configuration_is_ignored(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:

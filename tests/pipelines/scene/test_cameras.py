@@ -42,3 +42,13 @@ def test_gradients_are_finite_at_zero_correction() -> None:
     assert cameras.twist.grad is not None
     assert bool(torch.isfinite(cameras.twist.grad).all())
     assert float(cameras.twist.grad[..., 3:].abs().max()) > 0
+
+
+def test_a_distance_is_that_of_known_poses() -> None:
+    """Frames without a pose hold any; shifts would else be measured in a unit that means nothing."""
+    poses = torch.eye(4).repeat(2, 6, 1, 1)
+    poses[1, :2, 2, 3] = 5.0
+    registered = torch.tensor([[True] * 6, [True, True, False, False, False, False]])
+    cameras = Cameras(poses, torch.zeros(2, 3), registered)
+    assert cameras.distance.tolist() == [1.0, 5.0]
+    assert torch.isfinite(Cameras(poses, torch.zeros(2, 3), torch.zeros(2, 6, dtype=torch.bool)).distance).all()

@@ -54,3 +54,24 @@ def test_guessed_surfaces_bound_scales_in_the_last_round_only(scene):
     assert first.validity.zone.intervals[1, 1] == pytest.approx(np.log(4.0))
     assert last.validity.zone.intervals[1, 1] == pytest.approx(np.log(2.0))
     assert first.evidence.credible.all()
+
+
+class Believer:
+    """A network that believes in the nearer half of what it is asked about, or in nothing."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+    def score(self, log_scale: np.ndarray) -> np.ndarray:
+        return self.most * (log_scale[:, 1] < np.log(2.0))
+
+
+@pytest.mark.parametrize("most", [0.9, 0.4])
+def test_training_takes_what_the_network_believes_in_most(scene, most):
+    scene.zone = scales.learn(scene, CONFIG, 0).validity.zone
+    scene.network = Believer(most)
+    found = scales.drawn(scene, np.random.default_rng(0))
+    assert scene.zone.contains(found).all() and (found[:, 1] < np.log(2.0)).all() and len(found) >= 100
+    np.testing.assert_array_equal(found, scales.drawn(scene, np.random.default_rng(0)))
+    scene.network = None
+    assert len(scales.drawn(scene, np.random.default_rng(0))) == scales.DRAWN
