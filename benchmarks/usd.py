@@ -49,8 +49,8 @@ def main() -> None:
     for variant in names:
         variants.SetVariantSelection(variant)
         row = int(variant.rsplit("_", 1)[1])
-        for column, prim in objects.items():
-            label = samples.object_ids[column]
+        for label, prim in objects.items():
+            column = samples.object_ids.tolist().index(label)
             if label == BACKGROUND:
                 continue
             mesh = UsdGeom.Mesh(prim.GetChild("mesh"))

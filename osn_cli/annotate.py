@@ -30,7 +30,7 @@ def run(
     model: weights of Segment Anything that answer clicks (`sam-vit-b`, ...), "none" for motion and colour; when not given,
         the first that is on this machine.
     """
-    require_address(host)
+    require_address(host, port)
     if prompts is not None and not os.access(prompts.absolute().parent, os.W_OK):
         raise InputError(f"{prompts} cannot be written: give a file in a folder that is there and writable")
     run, places = session.execute(["flow", "segment"], source=source, choices=choices)

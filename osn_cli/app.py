@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -254,6 +255,10 @@ def main() -> None:
     # Threads of torch that wait by spinning take the time of those that work when other programs run: let them sleep soon.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     end_as_by_ctrl_c()
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe on Windows may not know every letter of an object's name.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     console = Console()
     try:
         code = app(standalone_mode=False)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress import Task as RichTask
 from rich.table import Table
 
+from pipelines.json_files import without_nan
 from pipelines.progress import Advance
 
 
@@ -99,7 +100,7 @@ class Console:
     def result(self, content: Mapping[str, Any]) -> None:
         """What a script reads with --json."""
         if self.json_output:
-            self.out.print_json(json.dumps(content, default=str))
+            self.out.print_json(json.dumps(without_nan(content), default=str), ensure_ascii=True)
 
     def error(self, message: str) -> None:
         self.err.print(f"[bold red]error[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)

@@ -75,7 +75,7 @@ class Session:
             names = list(STAGES)
             renewed = names[: max(names.index(stage) for stage in stages) + 1]
             kept = {stage: options for stage, options in known.get("choices", {}).items() if stage not in renewed}
-            memory = {"source": str(source.absolute()), "choices": kept, "preset": known.get("preset")}
+            memory = {"source": str(source.resolve()), "choices": kept, "preset": known.get("preset")}
         for stage, one, other in EXCLUSIVE:
             given = without_none(choices).get(stage, {})
             if (one in given) != (other in given):
@@ -87,7 +87,7 @@ class Session:
     def _refuse_another_video(self, known: str | None, source: Path) -> None:
         # A first try that failed (a mistyped path) left no results: another video may take its place.
         has_results = any(self.folder.glob("*/manifest.json"))
-        if known is not None and has_results and Path(known) != source.absolute() and not self.force:
+        if known is not None and has_results and known != str(source.resolve()) and not self.force:
             raise UsageError(
                 f"{self.folder} holds the results of {known}: name another workspace with -w DIR, or replace them with --force"
             )
@@ -157,11 +157,9 @@ class Session:
         from pipelines.export import FORMATS, read_by
 
         places, session = [], self
-        metric = details.get("metric")
-        if metric is None:
-            metric = self.memory()["choices"].get("export", {}).get("metric")
+        run, _ = self.prepare(["export"], choices={"export": {"metric": details.get("metric")}})
         for name in formats:
-            known = read_by(name, metric=bool(metric))
+            known = read_by(name, metric=run.config.export.metric is not None)
             read = {key: value for key, value in details.items() if key in known}
             for key in sorted(details.keys() - known):
                 if details[key] is not None:
@@ -203,7 +201,7 @@ def absolute_paths(choices: Mapping[str, Any], config: "Config") -> dict[str, An
         if not path.exists():
             known = f"; the paths by name are {', '.join(PathKind)}" if stage == "render" else ""
             raise InputError(f"{path} does not exist: check the name{known}")
-        return str(path.absolute())
+        return str(path.resolve())
 
     from pipelines.cameras.paths import PathKind
 
@@ -221,7 +219,7 @@ def resolve_device(name: str) -> str:
         return "cpu"
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and name in ("auto", "cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))):
         return "cuda" if name == "auto" else name
     if name == "auto":
         return "cpu"

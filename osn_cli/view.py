@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from osn_cli.console import Console
 from osn_cli.session import Session
 from pipelines.artifacts import Samples
-from pipelines.errors import MissingDependencyError, OsnError, ReconstructionError, UsageError
+from pipelines.errors import MissingDependencyError, OsnError, ReconstructionError, UsageError, WorkspaceError
 
 if TYPE_CHECKING:
     from pipelines.runner import Inputs
@@ -22,7 +22,7 @@ def run(session: Session, *, host: str = "127.0.0.1", port: int = 8080) -> None:
     Raises MissingDependencyError: viser is not installed.
     """
     require_viser()
-    require_address(host)
+    require_address(host, port)
     from pipelines.runner import Inputs
 
     try:
@@ -54,12 +54,17 @@ def require_viser() -> None:
         raise MissingDependencyError('osn view needs the package viser: pip install "osn-cli[view]"')
 
 
-def require_address(host: str) -> None:
-    """Raises UsageError: this machine has no such address, so a server there would wait forever."""
+def require_address(host: str, port: int) -> None:
+    """Raises UsageError: this machine has no such address, so a server there would wait forever. WorkspaceError: the port is
+    taken."""
     try:
         socket.create_server((host, 0)).close()
     except OSError as error:
         raise UsageError(f"--host {host}: cannot listen there ({error.strerror}); 127.0.0.1 is this machine") from None
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise WorkspaceError(f"port {port} of {host} cannot be used ({error.strerror}): choose another with --port") from None
 
 
 def open_viewer(inputs: "Inputs", samples: Samples, *, host: str, port: int) -> "Viewer":

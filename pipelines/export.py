@@ -17,7 +17,7 @@ from pipelines.choice import ChosenScene, choose_scenes
 from pipelines.formats.mesh_files import MeshFormat
 from pipelines.meshing.surfaces import MeshConfig
 from pipelines.scenery import SceneLike
-from pipelines.stage import StageConfig, StageContext
+from pipelines.stage import StageConfig, StageContext, shortened
 
 if TYPE_CHECKING:
     from pipelines.formats.placement import Placement
@@ -189,7 +189,7 @@ def export(
 def file_name(label: int, name: str) -> str:
     """`02_crate` for an object of that label and name, safe on every file system."""
     safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-    return f"{label:02d}_{safe}"
+    return shortened(f"{label:02d}_{safe}")
 
 
 def _write_meshes(job: _Job) -> None:
@@ -212,9 +212,15 @@ def _describe(job: _Job, chosen: ChosenScene, metres_per_unit: float) -> dict[st
     return {
         "sample": chosen.index,
         "score": chosen.score,
-        "scales": {name: float(s) for name, s in zip(job.scene.names, chosen.scale, strict=True)},
+        "scales": {name: float(s) for name, s in zip(_told_apart(job.scene), chosen.scale, strict=True)},
         "metres_per_world_unit": None if job.config.metric is None else metres_per_unit,
     }
+
+
+def _told_apart(scene: SceneLike) -> list[str]:
+    """Names of the objects; with their labels where two have the same."""
+    labelled = zip(scene.object_ids, scene.names, strict=True)
+    return [name if scene.names.count(name) == 1 else file_name(k, name) for k, name in labelled]
 
 
 def _write_glb(job: _Job) -> None:
@@ -244,7 +250,7 @@ def _write_usd(job: _Job) -> None:
     write_usd(
         path,
         meshes=job.meshes,
-        names=job.scene.names,
+        names=[file_name(k, name) for k, name in zip(job.scene.object_ids, job.scene.names, strict=True)],
         placements=placements,
         intrinsics=job.scene.intrinsics,
         width=job.scene.width,

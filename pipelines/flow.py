@@ -48,7 +48,8 @@ class FlowConfig(StageConfig):
 
     method: FlowMethod = FlowMethod.DIS
     strides: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8)
-    """Frame distances. Adjacent frames carry tracks; wider ones check drift, bridge occlusions and show slow motion."""
+    """Frame distances; 1 is always among them. Adjacent frames carry tracks; wider ones check drift, bridge occlusions and show
+    slow motion."""
     starts_per_stride: Annotated[int, Field(ge=1)] = 2
     """A stride of n starts at every (n / starts_per_stride)-th frame (at least every frame), which bounds time and disk."""
     consistency_relative: Annotated[float, Field(ge=0)] = 0.01
@@ -70,7 +71,7 @@ class FlowConfig(StageConfig):
     @field_validator("strides")
     @classmethod
     def _sorted_once(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(set(strides)))
+        return tuple(sorted({1, *strides}))
 
 
 def compute_flow(config: FlowConfig, *, video: Video, context: StageContext) -> Flow:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,13 +137,23 @@ def _movie(source: Path, config: FramesConfig, context: StageContext) -> Footage
             for raw in reader:
                 n_decoded += 1
                 yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
-        if n_decoded < 0.9 * n_expected - 2:
+        if n_decoded < 0.9 * n_expected - 2 and _is_damaged(source):
             raise InputError(
                 f"{source} is truncated or damaged: {n_decoded} of about {n_expected:.0f} frames can be decoded;"
                 f" copy it again, or use its readable part with --end {config.start_s + n_decoded * stride / fps:.1f}"
             )
 
     return Footage(decode(), fps / stride, filmed_width)
+
+
+def _is_damaged(source: Path) -> bool:
+    """Whether the file's pictures end before they should. Fewer of them than its duration promises are no sign of that: the
+    sound may be longer, and the rate may vary."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    command = [get_ffmpeg_exe(), "-v", "error", "-i", str(source), "-map", "0:v:0", "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    return bool(done.returncode or done.stderr.strip())
 
 
 def _describe(source: Path) -> dict[str, Any]:

@@ -34,6 +34,8 @@ PIVOT_LOOKS = 12
 MIN_MOVER_SHARE = 0.01
 """Of the image: fewer mover pixels are not what the camera looks at."""
 GRID_COLUMNS = 4
+MOST_SIDE_PX = 16_384
+"""What H.264 encoders take."""
 MAX_SCENES = 64
 """Every film that is being written keeps an encoder of some 33 MB."""
 
@@ -112,7 +114,13 @@ def render(config: RenderConfig, *, scene: SceneLike, samples: Samples | None, c
             if side_by_side:
                 rows = [[titled(p[first], scenario.name) for p, scenario in zip(pictures, chosen, strict=True)]]
                 if elsewhere:
-                    rows.insert(0, [looks.pictures(replace(shot, view_from_world=None), c, advance)[first] for c in chosen])
+                    rows.insert(
+                        0,
+                        [
+                            looks.pictures(replace(shot, view_from_world=None, intrinsics=None), c, advance)[first]
+                            for c in chosen
+                        ],
+                    )
                 films.add("grid", side_by_side_picture(rows), index if config.images else None)
         return films.paths
 
@@ -281,12 +289,20 @@ class _Films:
 
 
 def side_by_side_picture(rows: list[list[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Rows of equally many pictures, wrapped after some columns (each wrap repeats all rows), padded with black."""
+    """Rows of equally many pictures, wrapped after some columns (each wrap repeats all rows), padded with black.
+
+    Many scenes make about a square. They are made smaller where it would be larger than an encoder takes.
+    """
     height, width = rows[0][0].shape[:2]
     n = len(rows[0])
-    # Many scenes make about a square: an encoder takes 16,384 px at most.
     columns = min(n, max(GRID_COLUMNS, round((n * len(rows) * height / width) ** 0.5)))
     wraps = -(-n // columns)
+    factor = min(MOST_SIDE_PX / (columns * width), MOST_SIDE_PX / (wraps * len(rows) * height))
+    if factor < 1:
+        import cv2
+
+        width, height = int(factor * width), int(factor * height)
+        rows = [[cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in row] for row in rows]
     canvas = np.zeros((wraps * len(rows) * height, columns * width, 3), np.uint8)
     for i in range(n):
         wrap, column = divmod(i, columns)

@@ -14,7 +14,7 @@ from pipelines.config import Config
 from pipelines.errors import UsageError, WorkspaceError
 from pipelines.meshing.surfaces import MESHING_VERSION
 from pipelines.progress import Progress, Silent
-from pipelines.stage import StageConfig, StageContext
+from pipelines.stage import StageConfig, StageContext, shortened
 from pipelines.store import Ingredients, Verdict, Workspace
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _render_variant(config: Config) -> str:
     """Camera path and samples as one folder name: `sway-diverse_4`; a path of one's own with a digest of its place."""
     path, file = Path(config.render.path), config.render.path_file
     own = f"-{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:6]}" if file else ""
-    return re.sub(r"[^\w.+-]+", "_", f"{path.stem}{own}-{config.render.samples}")
+    return shortened(re.sub(r"[^\w.+-]+", "_", f"{path.stem}{own}-{config.render.samples}"))
 
 
 STAGES: dict[str, Stage] = {
@@ -238,6 +238,7 @@ STAGES: dict[str, Stage] = {
             lambda c: {
                 "segment.masks": c.segment.masks if c.segment.method == "masks" else None,
                 "segment.prompts": c.segment.prompts,
+                "segment.weights": c.segment.weights,
             },
             version=6,
         ),

@@ -8,7 +8,7 @@ Units: the background's and every object's unit puts its median depth over the c
 """
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ class SfmConfig(StageConfig):
     fov_deg: float | None = Field(None, gt=1, lt=175)
     """Horizontal field of view, when it is known instead."""
     assumed_fov_deg: float = Field(60.0, gt=1, lt=175)
-    """Horizontal field of view that is assumed when the background does not tell it."""
+    """Field of view across the longer side of the picture that is assumed when nothing tells it."""
     max_focal_uncertainty: float = Field(0.05, gt=0)
     """A self-calibrated focal length that is less certain than this share of itself is replaced by the assumption."""
     loss_px: float = Field(0.3, gt=0)
@@ -77,7 +77,7 @@ class SfmConfig(StageConfig):
 
 
 def focal_from_fov(fov_deg: float, width: int) -> float:
-    """Focal length in px of a horizontal field of view."""
+    """Focal length in px of a field of view across so many px."""
     return width / (2 * float(np.tan(np.radians(fov_deg) / 2)))
 
 
@@ -114,8 +114,11 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
             movers = [tracks.of_object(k) for k in range(1, labels.n_objects)]
             place = context.items.get(
                 "focal of the movers",
-                ["focal of the movers", VERSION, config.model_dump(), video.width, [_track_key(mover) for mover in movers]],
-                lambda folder: focal_of_movers(config, movers, focal, video.width, video.n_frames, principal_px).save(folder),
+                [
+                    *("focal of the movers", VERSION, config.model_dump(), *size, video.n_frames, asdict(focal)),
+                    [_track_key(mover) for mover in movers],
+                ],
+                lambda folder: focal_of_movers(config, movers, focal, max(size), video.n_frames, principal_px).save(folder),
             )
             focal = Focal.load(place)
         if focal.note:

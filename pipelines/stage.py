@@ -26,6 +26,13 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def shortened(name: str, longest: int = 120) -> str:
+    """A file's name, of at most so many bytes: the end of a longer one gives way to a digest of it."""
+    if len(name.encode()) <= longest:
+        return name
+    return f"{name.encode()[: longest - 7].decode(errors='ignore')}-{digest(name)[:6]}"
+
+
 @dataclass(frozen=True)
 class ItemCache:
     """Results of parts of a stage (one object's reconstruction, one mesh), kept by content key across runs of the stage."""

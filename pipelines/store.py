@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import WorkspaceError
+from pipelines.errors import InputError, WorkspaceError
 from pipelines.json_files import read_json, write_json
 from pipelines.stage import ItemCache, digest
 
@@ -40,7 +40,7 @@ def file_digest(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, f".{MANIFEST}"))
 
 
 class Workspace:
@@ -176,10 +176,13 @@ class Workspace:
         self._adopt(name, key)
 
     def _translated(self, error: OSError) -> None:
-        """Raises WorkspaceError where the disk is full or something is not writable."""
+        """Raises WorkspaceError where the disk is full or something is not writable, InputError for files from elsewhere."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WorkspaceError(f"the disk of {self.folder} is full: free some space and run the command again") from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            named = Path(error.filename).resolve() if isinstance(error.filename, str | os.PathLike) else self.folder
+            if not named.is_relative_to(self.folder.resolve()):
+                raise InputError(f"{error.filename} cannot be used ({error.strerror}): check its permissions") from None
             raise WorkspaceError(f"{error.filename or self.folder} is not writable: choose another with -w DIR") from None
 
     def _partial_of(self, name: str, key: str) -> Path:
@@ -204,27 +207,40 @@ class Workspace:
     def input_digest(self, path: Path) -> str:
         """Digest of a file or folder outside the workspace, remembered by size and time stamp.
 
+        Hidden files of a folder don't count, nor does the workspace where it lies in there.
         Raises WorkspaceError: it is gone.
         """
-        if path.is_dir():
-            return digest({p.relative_to(path).as_posix(): self.input_digest(p) for p in _files(path)})
-        try:
-            found = path.stat()
-        except OSError:
-            raise WorkspaceError(f"{path} is no longer there: give it again, or put it back") from None
         memo_path = self.folder / ".digests.json"
         memo: dict[str, Any] = {}
         with contextlib.suppress(WorkspaceError):
             memo = read_json(memo_path)
-        stamp = [found.st_size, found.st_mtime_ns]
-        known = memo.get(str(path.resolve()))
-        if known and known[:2] == stamp:
-            return str(known[2])
-        content = file_digest(path)
-        memo[str(path.resolve())] = [*stamp, content]
-        with contextlib.suppress(OSError):
-            write_json(memo_path, memo)
-        return content
+        before = dict(memo)
+        if path.is_dir():
+            inside = self.folder.resolve()
+            counted = [p for p in _files(path) if not p.name.startswith(".") and not p.resolve().is_relative_to(inside)]
+            found = digest({p.relative_to(path).as_posix(): _remembered(p, memo) for p in counted})
+        else:
+            found = _remembered(path, memo)
+        if memo != before:
+            with contextlib.suppress(OSError):
+                write_json(memo_path, memo)
+        return found
+
+
+def _remembered(path: Path, memo: dict[str, Any]) -> str:
+    """Digest of a file, from the memo where it was not touched since; else the memo learns it.
+
+    Raises WorkspaceError: it is gone.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        raise WorkspaceError(f"{path} is no longer there: give it again, or put it back") from None
+    stamp, name = [found.st_size, found.st_mtime_ns], str(path.resolve())
+    known = memo.get(name)
+    if not known or known[:2] != stamp:
+        memo[name] = [*stamp, file_digest(path)]
+    return str(memo[name][2])
 
 
 def _change(key: str, stored: Ingredients, fresh: Ingredients) -> str:

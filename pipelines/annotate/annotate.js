@@ -112,14 +112,21 @@
   /** Make an automatic object part of another one, or of the background, or neither again. */
   function assign(id, choice) {
     const background = prompts.background.filter((other) => other !== id);
-    const merge = prompts.merge.map((ids) => ids.filter((other) => other !== id)).filter((ids) => ids.length > 1);
+    // What was merged into this object goes where it goes.
+    const own = prompts.merge.find((ids) => ids[0] === id) ?? [id];
+    const others = prompts.merge.filter((ids) => ids !== own).map((ids) => ids.filter((other) => other !== id));
+    const merge = others.filter((ids) => ids.length > 1);
+    const asked = choice.startsWith("into ") ? Number(choice.slice(5)) : id;
+    const first = (merge.find((ids) => ids.slice(1).includes(asked)) ?? [asked])[0];
     if (choice === "background") background.push(id);
-    else if (choice.startsWith("into ")) {
-      const first = Number(choice.slice(5));
+    if (own.includes(first)) {
+      if (own.length > 1) merge.push(own);
+    } else {
       const together = merge.find((ids) => ids[0] === first);
-      if (together) together.push(id);
-      else merge.push([first, id]);
-    } else if (choice === "remove") return remove(id);
+      if (together) together.push(...own);
+      else merge.push([first, ...own]);
+    }
+    if (choice === "remove") return remove(id);
     change({ ...prompts, background, merge });
   }
 

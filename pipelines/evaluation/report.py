@@ -16,6 +16,7 @@ from pipelines.evaluation import baselines, covisibility, multi_truth, perceptua
 from pipelines.evaluation.alignment import Alignment, align
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.views import Perceptual, TrueView
+from pipelines.json_files import without_nan
 from pipelines.meshing.accuracy import mesh_accuracy, object_size, registered, seen_surface
 from pipelines.meshing.surfaces import scene_meshes
 from pipelines.progress import Progress
@@ -65,7 +66,7 @@ def compare(
     tables["valid_set"] = _noted(notes, lambda: valid_set_scores(config, scene, samples, alignment, truth))
     if config.meshes and video is not None:
         tables["meshes"] = _noted(notes, lambda: mesh_scores(config, scene, labels, video, alignment, truth, context))
-    return _without_nan(tables | {"notes": [{"note": note} for note in notes]}), compared.best_views
+    return without_nan(tables | {"notes": [{"note": note} for note in notes]}), compared.best_views
 
 
 def _refuse_assumed_world(sfm: Sfm) -> None:
@@ -369,14 +370,3 @@ def _rays_of(rays: valid_set.TellingRays, true_labels: Sequence[int]) -> valid_s
     kept = np.isin(rays.labels, list(position))
     labels = np.array([position[label] for label in rays.labels[kept].tolist()], np.int64)
     return valid_set.TellingRays(rays.depth_alone[kept][:, list(true_labels)], labels)
-
-
-def _without_nan(content: Any) -> Any:
-    """The same, ready for strict JSON: numbers that are not finite become None."""
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_without_nan(value) for value in content]
-    if isinstance(content, float) and not np.isfinite(content):
-        return None
-    return content

@@ -17,9 +17,7 @@ from pipelines.errors import UsageError
 
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "km": 1e3, "in": 0.0254, "ft": 0.3048}
 FORM = "'object 2 height = 0.3 m' (height, width or length; mm, cm, m, km, in or ft)"
-PATTERN = re.compile(
-    r"\s*(?:object\s+(?P<label>\d+)|(?P<name>.+?))\s+(?P<measure>height|width|length)\s*=\s*(?P<value>[-+.\deE]+)\s*(?P<unit>[a-z]+)\s*"
-)
+PATTERN = re.compile(r"\s*(?P<object>.+?)\s+(?P<measure>height|width|length)\s*=\s*(?P<value>[-+.\deE]+)\s*(?P<unit>[a-z]+)\s*")
 
 
 class Measure(StrEnum):
@@ -54,10 +52,15 @@ class KnownSize:
         if not 0 < value < np.inf:
             raise UsageError(f"metric {text!r} gives no positive length, expected {FORM}")
         listed = ", ".join(f"object {k} ({name})" for k, name in zip(object_ids, names, strict=True) if k != BACKGROUND)
-        label = int(found["label"]) if found["label"] else dict(zip(names, object_ids, strict=True)).get(found["name"])
-        if label not in object_ids or label == BACKGROUND:
+        # A name may look like another object's number: numbers are given anew where masks or prompts leave gaps.
+        named = {k for k, name in zip(object_ids, names, strict=True) if name == found["object"]}
+        numbered = re.fullmatch(r"object\s+(\d+)", found["object"])
+        meant = (named | ({int(numbered[1])} if numbered else set())) & set(object_ids) - {BACKGROUND}
+        if not meant:
             raise UsageError(f"metric {text!r} names an object that is not in the scene, expected one of: {listed}")
-        return cls(object_ids.index(label), Measure(found["measure"]), value * METRES[found["unit"]])
+        if len(meant) > 1:
+            raise UsageError(f"metric {text!r} may mean several objects, name one by its number or another name: {listed}")
+        return cls(object_ids.index(meant.pop()), Measure(found["measure"]), value * METRES[found["unit"]])
 
     def metres_per_unit(
         self, vertices: Float[np.ndarray, "V 3"], scale: float, upright_from_obj: Float[np.ndarray, "3 3"]

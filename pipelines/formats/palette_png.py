@@ -26,14 +26,17 @@ def write(path: Path, labels: UInt8[np.ndarray, "H W"]) -> None:
 
 
 def read(path: Path) -> UInt8[np.ndarray, "H W"]:
-    """Labels of a palette or grey-scale PNG.
+    """Labels of a palette, grey-scale or black-and-white PNG, or of a colour one that is grey all over.
 
-    Raises InputError for other images: a colour image says nothing about which object a pixel is.
+    Raises InputError for other images: a colour says nothing about which object a pixel is.
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
+            if image.mode in ("P", "L", "1"):
+                return np.array(image, np.uint8)
+            pixels = np.array(image.convert("RGBA")) if image.mode in ("LA", "RGB", "RGBA") else None
+            if pixels is None or (pixels[..., 1:3] != pixels[..., :1]).any() or (pixels[..., 3] != 255).any():
                 raise InputError(f"{path} is a {image.mode} image: label maps are palette or grey-scale PNG")
-            return np.array(image, np.uint8)
+            return pixels[..., 0]
     except OSError as error:
         raise InputError(f"{path} is not a readable label map ({error})") from None

@@ -72,7 +72,7 @@ def write_usd(
     prims = {}
     for column, (mesh, name) in enumerate(zip(meshes, names, strict=True)):
         if len(mesh.faces) > 0:
-            prims[column] = f"{ROOT}/{prim_name(f'object_{column:02d}_{name}')}"
+            prims[column] = f"{ROOT}/{prim_name(f'object_{name}')}"
             _write_object(pxr, stage, prims[column], mesh, first, column)
     camera = _write_camera(pxr, stage, first, intrinsics, width, height)
     camera.CreateClippingRangeAttr(pxr.Gf.Vec2f(*clipping_range))

@@ -19,11 +19,13 @@ from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_compone
 from pipelines.meshing.views import ObjectViews, silhouette_support, vertex_colours
 from pipelines.progress import Progress, Silent
 from pipelines.scenery import AloneMapsLike, SceneLike
-from pipelines.spread import evenly_spread
+from pipelines.spread import frames_of_all
 from pipelines.stage import StageConfig, StageContext, digest
 
-MESHING_VERSION = 3
+MESHING_VERSION = 4
 """Raised when the code makes other meshes from the same scene, so that cached ones are not reused."""
+LEAST_VIEWS = 8
+"""A surface is made from so many frames of an object at least, or from all that it has."""
 
 
 class Surface(StrEnum):
@@ -72,8 +74,8 @@ class MaskedMaps:
 
 
 def viewed_frames(scene: SceneLike, max_views: int) -> list[int]:
-    """At most so many registered frames, evenly spread."""
-    return evenly_spread(np.flatnonzero(scene.registered[0]), max_views).tolist()
+    """So many registered frames, evenly spread, and some more for objects that are there for a short time only."""
+    return frames_of_all(scene.registered, max_views, min(LEAST_VIEWS, max_views))
 
 
 def seen_columns(

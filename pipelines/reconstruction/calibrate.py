@@ -72,8 +72,9 @@ def find_focal(config: "SfmConfig", background: Tracks, video: Video, principal_
         return Focal(config.focal_px * video.reduction, "given")
     if config.fov_deg is not None:
         return Focal(focal_from_fov(config.fov_deg, video.width), "given")
-    assumed_px = focal_from_fov(config.assumed_fov_deg, video.width)
-    found = _calibrated(config, background, video.width, video.n_frames, principal_px)
+    side_px = max(video.width, video.height)
+    assumed_px = focal_from_fov(config.assumed_fov_deg, side_px)
+    found = _calibrated(config, background, side_px, video.n_frames, principal_px)
     if found is None:
         note = f"the background does not tell the focal length: {assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed"
         return Focal(assumed_px, "assumed", ASSUMED_UNCERTAINTY, note)
@@ -91,13 +92,13 @@ def focal_of_movers(
     config: "SfmConfig",
     movers: Sequence[Tracks],
     assumed: Focal,
-    width: int,
+    side_px: int,
     n_frames: int,
     principal_px: Float[np.ndarray, "2"],
 ) -> Focal:
     """What the movers tell about the focal length of a camera whose background doesn't; `assumed` if that is too little."""
     largest = sorted(movers, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
-    found = [_calibrated(config, tracks, width, n_frames, principal_px) for tracks in largest]
+    found = [_calibrated(config, tracks, side_px, n_frames, principal_px) for tracks in largest]
     told = [(focal_px, MOVERS_CAUTION * sigma) for focal_px, sigma in filter(None, found) if np.isfinite(sigma)]
     focal_px, uncertainty = weighed([(assumed.focal_px, ASSUMED_UNCERTAINTY), *told])
     if uncertainty > MOVERS_MAX_UNCERTAINTY:
@@ -122,14 +123,17 @@ def weighed(measured: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _calibrated(
-    config: "SfmConfig", tracks: Tracks, width: int, n_frames: int, principal_px: Float[np.ndarray, "2"]
+    config: "SfmConfig", tracks: Tracks, side_px: int, n_frames: int, principal_px: Float[np.ndarray, "2"]
 ) -> tuple[float, float] | None:
-    """Focal length and uncertainty as one object's tracks tell them; None when nothing fits, or nothing that can be."""
+    """Focal length and uncertainty as one object's tracks tell them; None when nothing fits, or nothing that can be.
+
+    side_px: the longer side, which lenses are named by, however the camera is held.
+    """
     from pipelines.sfm import focal_from_fov
 
     sightings = Sightings.from_tracks(tracks, n_frames, principal_px)
-    found = self_calibrate(config, sightings, [focal_from_fov(fov, width) for fov in START_FOVS_DEG])
-    low, high = focal_from_fov(WIDEST_FOV_DEG, width), focal_from_fov(NARROWEST_FOV_DEG, width)
+    found = self_calibrate(config, sightings, [focal_from_fov(fov, side_px) for fov in START_FOVS_DEG])
+    low, high = focal_from_fov(WIDEST_FOV_DEG, side_px), focal_from_fov(NARROWEST_FOV_DEG, side_px)
     return found if found is not None and low < found[0] < high else None
 
 

@@ -22,11 +22,7 @@ from pydantic import Field
 from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays
 from pipelines.errors import WorkspaceError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
-from pipelines.spread import evenly_spread
 from pipelines.stage import StageConfig
-
-LEAST_FRAMES = 4
-"""An object is looked at in so many frames at least, or in all that it has."""
 
 
 class EvidenceConfig(StageConfig):
@@ -101,18 +97,6 @@ class OcclusionEvidence:
 
     def save(self, path: Path) -> None:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
-
-
-def telling_frames(registered: Bool[np.ndarray, "K T"], n: int) -> list[int]:
-    """Frames that tell the order of objects: n, evenly spread over those in which the background has a pose.
-
-    And some more for objects that are there for a short time only: a long video would else know nothing about their scale.
-    """
-    chosen = set(evenly_spread(np.flatnonzero(registered[0]), n).tolist())
-    for own in registered[1:] & registered[0]:
-        if sum(own[t] for t in chosen) < LEAST_FRAMES:
-            chosen.update(evenly_spread(np.flatnonzero(own), LEAST_FRAMES).tolist())
-    return sorted(chosen)
 
 
 def evidence_from_maps(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from pipelines.artifacts import Samples, write_json
 from pipelines.errors import ReconstructionError
 from pipelines.sample import SampleConfig
-from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps, telling_frames
+from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
 from pipelines.scene.labelling import Validity, assess, violated_pairs
 from pipelines.scene.orders import OrderTests, order_tests
 from pipelines.scene.scaled_scene import ScaledScene
@@ -20,6 +20,7 @@ from pipelines.scene.stratification import stratified
 from pipelines.scene.validity_maps import draw_maps
 from pipelines.scene.zone import Bound, Zone
 from pipelines.scene.zone_sampling import Measure
+from pipelines.spread import frames_of_all
 from pipelines.stage import StageContext
 
 LIKELY = 0.5
@@ -84,9 +85,8 @@ def _evidence(config: SampleConfig, scene: ScaledScene, context: StageContext) -
     if scene.evidence is not None:
         return scene.evidence
     with context.progress.task("rendering the evidence", 1) as advance:
-        maps = scene.alone_maps(
-            width=min(config.evidence_width_px, scene.width), frames=telling_frames(scene.registered, config.evidence_frames)
-        )
+        frames = frames_of_all(scene.registered, config.evidence_frames)
+        maps = scene.alone_maps(width=min(config.evidence_width_px, scene.width), frames=frames)
         advance(1)
     return evidence_from_maps(maps, full_width=scene.width)
 

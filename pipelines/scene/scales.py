@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps, telling_frames
+from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
 from pipelines.scene.labelling import Validity, assess, draw_candidates
 from pipelines.scene.orders import order_tests
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.scene import Scene
 from pipelines.scene.zone import Zone
+from pipelines.spread import frames_of_all
 from pipelines.train import TrainConfig
 
 LAST_ROUND = 3
@@ -47,7 +48,7 @@ def learn(scene: Scene, config: TrainConfig, round_index: int) -> Round:
     is_last = round_index == config.rounds
     width = min(config.evidence_width_px, scene.width)
     n_frames = config.evidence_frames if is_last else (config.evidence_frames + 1) // 2
-    maps = scene.alone_maps(width=width, frames=telling_frames(scene.registered, n_frames))
+    maps = scene.alone_maps(width=width, frames=frames_of_all(scene.registered, n_frames))
     evidence = evidence_from_maps(maps, full_width=scene.width)
     random = np.random.default_rng([config.seed, round_index])
     counted = evidence if is_last else replace(evidence, credible=evidence.credible & evidence.observed)

@@ -63,11 +63,16 @@ def cluster_tracks(
     """
     xy_px = np.where(tracks.visible[..., None], tracks.xy_px, 0.0)
     n_tracks, n_frames = tracks.visible.shape
+    if n_tracks < options.tracks_per_cluster:
+        return np.zeros(n_tracks, int)
     gaps = frame_gaps(n_frames, options.gap_strides, options.gaps_per_stride)
     centred = (xy_px - np.array([width, height]) / 2) / width
     affinity = motion_affinity(
         centred, tracks.visible, gaps, hypotheses=options.hypotheses, preferred=options.preferred, rng=rng
     )
+    if not (affinity - np.diag(np.diag(affinity))).any():
+        # No two tracks are seen together for long enough to be compared.
+        return np.zeros(n_tracks, int)
     first = int(np.clip(n_tracks // options.tracks_per_cluster, n_groups or 2, options.first_clusters))
     _, vectors = embedding(sparsified(affinity, max(8, min(40, n_tracks // 10))), first)
     test = RigidityTest(

@@ -16,6 +16,11 @@ def refuse_cuts(video: Video, flow: Flow) -> None:
     share = np.array([flow.read(t, t + 1)[1].mean() for t in range(video.n_frames - 1)])
     if len(share) < 3:
         return
+    if np.median(share) < CUT_SHARE:
+        raise InputError(
+            f"the frames of {video.source} hardly follow each other (the same things are found again in {np.median(share):.0%} "
+            "of the picture): use a film, with more frames per second where it was thinned out (--max-frames, --fps)"
+        )
     worst = int(np.argmin(share))
     if share[worst] < min(CUT_SHARE, CUT_RELATIVE * float(np.median(share))):
         at_s = (worst + 1) / video.fps

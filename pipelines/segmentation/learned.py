@@ -73,6 +73,9 @@ def segment_by_model(
     names = names_of(prompts, motion)
     with dependencies.third_party():
         path = registry.find(model, weights)
+        if motion is not None and motion.n_objects == 1 and not given:
+            # Nothing moves, which was said, and nobody asked for anything.
+            return motion
         if isinstance(model, SamModel):
             if flow is None:
                 raise UsageError(f"{model} follows objects by optical flow: run the stage flow first")

@@ -15,6 +15,7 @@ from jaxtyping import Int, UInt8
 from pipelines.artifacts import MAX_OBJECTS, UNKNOWN
 from pipelines.errors import InputError
 from pipelines.formats import palette_png
+from pipelines.spread import evenly_spread
 
 IGNORED = -1
 MOTS_IGNORED = 10_000
@@ -22,6 +23,9 @@ MOTS_CLASS = 1000
 """KITTI MOTS stores class * 1000 + instance (Voigtlaender et al., CVPR 2019, annotation format)."""
 MOTS_NAMES = {1: "car", 2: "pedestrian"}
 ASPECT_TOLERANCE = 0.02
+MANY_LABELS = 6
+"""From so many labels on they may be shades of grey."""
+WHITE = 65_535
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ def import_masks(path: Path, *, n_frames: int, width: int, height: int) -> Impor
         ids = np.array([0, 1])
         notes.append(f"the masks in {path} hold only 0 and 255: 255 is taken as the one object, not as 'unknown'")
     objects = [int(i) for i in ids if i > 0 and (mots or i != UNKNOWN)]
+    _refuse_soft_edges(path, maps, objects)
     if 0 not in ids:
         raise InputError(f"no pixel of the masks in {path} is background: label 0 must mark the static surroundings")
     if len(objects) >= MAX_OBJECTS:
@@ -57,6 +62,25 @@ def import_masks(path: Path, *, n_frames: int, width: int, height: int) -> Impor
     if not objects:
         notes.append(f"the masks in {path} hold no object, only background")
     return ImportedMasks(compact, ("background", *(_name(i, mots) for i in objects)), tuple(notes))
+
+
+def _refuse_soft_edges(path: Path, maps: Int[np.ndarray, "T H W"], objects: Sequence[int]) -> None:
+    """Raises InputError where most labels are nothing but lines: a grey mask with smoothed edges has one for each shade."""
+    import cv2
+
+    if len(objects) < MANY_LABELS:
+        return
+    looked_at = maps[evenly_spread(np.arange(len(maps)), 5)]
+
+    def is_line(label: int) -> bool:
+        return not any(cv2.erode((frame == label).astype(np.uint8), np.ones((3, 3), np.uint8)).any() for frame in looked_at)
+
+    lines = sum(is_line(label) for label in objects)
+    if lines > len(objects) / 2:
+        raise InputError(
+            f"the masks in {path} hold {len(objects)} labels, {lines} of them thinner than 3 px: save masks without smoothed "
+            "edges, or make them black and white"
+        )
 
 
 def resize_labels(labels: np.ndarray, *, width: int, height: int) -> np.ndarray:
@@ -123,8 +147,9 @@ def _sources(path: Path) -> tuple[Sequence[Source], bool]:
         raise InputError(f"{path} mixes .png and .npy files: keep the label maps of one format")
     if kinds == {".npy"}:
         return [(str(f), lambda f=f: _label_map(_load_npy(f), f)) for f in files], False
-    mots = _is_sixteen_bit(files[0])
-    read = _read_mots if mots else _read_png
+    wide = _is_sixteen_bit(files[0])
+    mots = wide and any(_names_instances(_read_wide(f)) for f in files)
+    read = _read_mots if mots else _read_wide if wide else _read_png
     return [(str(f), lambda f=f: read(f)) for f in files], mots
 
 
@@ -167,10 +192,20 @@ def _is_sixteen_bit(path: Path) -> bool:
     return _open_image_mode(path)[0].startswith("I")
 
 
-def _read_mots(path: Path) -> Int[np.ndarray, "h w"]:
+def _names_instances(labels: Int[np.ndarray, "h w"]) -> bool:
+    """Whether the numbers are those of KITTI MOTS, and not plain labels in 16 bits."""
+    return bool(((labels >= MOTS_CLASS) & (labels != MOTS_IGNORED)).any())
+
+
+def _read_wide(path: Path) -> Int[np.ndarray, "h w"]:
+    """A 16-bit PNG; white is 255, as in a black-and-white mask of 8 bits."""
     mode, image = _open_image_mode(path)
     if not mode.startswith("I"):
-        raise InputError(f"{path} is a {mode} image among 16-bit KITTI MOTS maps: keep the label maps of one format")
-    labels = image.astype(np.int32)
+        raise InputError(f"{path} is a {mode} image among 16-bit label maps: keep the label maps of one format")
+    return np.where(image == WHITE, UNKNOWN, image).astype(np.int32)
+
+
+def _read_mots(path: Path) -> Int[np.ndarray, "h w"]:
+    labels = _read_wide(path)
     labels[labels == MOTS_IGNORED] = IGNORED
     return labels

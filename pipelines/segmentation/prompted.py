@@ -346,7 +346,7 @@ def edited(prompts: PromptFile, automatic: Labels | None, shape: tuple[int, int,
     if automatic is None or prompts.base is Base.NOTHING:
         return np.zeros(shape, np.uint8)
     target = np.arange(256, dtype=np.uint8)
-    for first, *others in prompts.merge:
+    for first, *others in filter(None, prompts.merge):
         target[others] = first
     target[list(prompts.background)] = BACKGROUND
     # An object may have been merged into one that was merged into another, or became background.

@@ -18,11 +18,11 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipelines.artifacts import MAX_OBJECTS, write_json
 from pipelines.errors import InputError
@@ -95,8 +95,11 @@ class ObjectPrompt(_Part):
         return ObjectPrompt(object=self.object, frame=self.frame, points=points, box=box, strokes=strokes)
 
 
+ObjectId = Annotated[int, Field(ge=1, lt=MAX_OBJECTS)]
+
+
 class NamedObject(_Part):
-    id: int = Field(ge=1, lt=MAX_OBJECTS)
+    id: ObjectId
     name: str
 
 
@@ -110,9 +113,21 @@ class PromptFile(_Part):
     model: str | None = None
     """Weights of a learned model that answers points and boxes (a name of `osn weights list`); none: motion and colour do."""
     objects: tuple[NamedObject, ...] = ()
-    merge: tuple[tuple[int, ...], ...] = ()
-    background: tuple[int, ...] = ()
+    merge: tuple[tuple[ObjectId, ...], ...] = ()
+    background: tuple[ObjectId, ...] = ()
     prompts: tuple[ObjectPrompt, ...] = ()
+
+    @field_validator("merge")
+    @classmethod
+    def _without_circles(cls, merge: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        into = {other: first for first, *others in filter(None, merge) for other in others if other != first}
+        for start in into:
+            at = start
+            for _ in into:
+                at = into.get(at, at)
+            if at in into:
+                raise ValueError(f"object {start} becomes part of itself: merges must not go in a circle")
+        return merge
 
     @classmethod
     def load(cls, path: Path) -> "PromptFile":

@@ -4,7 +4,9 @@ One person's viewer: everybody who opens the page sees, and moves, the same scen
 """
 
 import contextlib
+import html
 import io
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,7 +151,9 @@ class Viewer:
     def _scale_slider(self, gui: Any, column: int) -> Any:
         low, high = np.exp(self.state.interval(column))
         value = float(self.state.scale[column])
-        slider = gui.add_slider(self.scene.names[column], float(low), float(high), (high - low) / SLIDER_STEPS or 1e-6, value)
+        # Rounding may put a scale that lies on a bound outside of its interval.
+        low, high = min(float(low), value), max(float(high), value)
+        slider = gui.add_slider(self.scene.names[column], low, high, (high - low) / SLIDER_STEPS or 1e-6, value)
         slider.precision = 4
         slider.on_update(self._guarded(lambda: self.set_scale(column, float(slider.value))))
         return slider
@@ -259,6 +263,11 @@ def _quiet() -> contextlib.AbstractContextManager[object]:
     return contextlib.redirect_stdout(io.StringIO())
 
 
+def plain_markdown(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no table cell of its own, no picture from elsewhere."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~])", r"\\\1", html.escape(text))
+
+
 def validity_text(state: ScaleState, names: Sequence[str]) -> str:
     """What is known about the present combination, and each object's interval given the others, as Markdown."""
     verdicts = []
@@ -270,7 +279,7 @@ def validity_text(state: ScaleState, names: Sequence[str]) -> str:
     for column in range(1, len(names)):
         ends = zip(np.exp(state.interval(column)), state.assumed_ends(column), strict=True)
         low, high = (f"{end:.3g}{STAR if assumed else ''}" for end, assumed in ends)
-        rows.append(f"| {names[column]} | {low} | {high} |")
+        rows.append(f"| {plain_markdown(names[column])} | {low} | {high} |")
     table = "\n".join(rows) if len(names) > 1 else "There is no moving object."
     note = f"\n\n{STAR} an assumption: nothing in the video bounds it." if STAR in table else ""
     return f"{', '.join(verdicts).capitalize()}.\n\n{table}{note}" if verdicts else table + note

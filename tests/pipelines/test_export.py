@@ -1,5 +1,6 @@
 """The export stage: which files are written, what is in them, and how sizes, samples and errors are treated."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from pipelines.artifacts import ObjectModel, Sfm, SfmStatus
 from pipelines.errors import ReconstructionError, UsageError
-from pipelines.export import ExportConfig, export
+from pipelines.export import ExportConfig, _told_apart, export, file_name
 from pipelines.formats.gltf import read_glb
 from pipelines.formats.metric import KnownSize
 from pipelines.formats.nerfstudio import camera_of
@@ -216,6 +217,18 @@ def test_no_samples_is_an_outcome_not_a_crash(exported, toy_samples):
     assert len(written) == 3
 
 
+def test_names_that_two_objects_have_are_told_apart(exported, toy_scene):
+    names = ("background", "car", "car")
+    scene = dataclasses.replace(toy_scene, names=names)
+    assert _told_apart(scene) == ["background", *(f"{k:02d}_car" for k in scene.object_ids[1:])]
+
+
+def test_long_names_are_cut():
+    name = file_name(3, "Ж" * 150)
+    assert name.startswith("03_ЖЖ") and len(name.encode()) <= 120
+    assert file_name(3, "Ж" * 150) != file_name(3, "Ж" * 149)
+
+
 def test_usd_variants_place_objects_as_the_glb_does(exported, toy_scene, toy_samples):
     Usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
     from pxr import UsdGeom
@@ -227,13 +240,14 @@ def test_usd_variants_place_objects_as_the_glb_does(exported, toy_scene, toy_sam
     assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (10.0, 7.0)
     variants = stage.GetDefaultPrim().GetVariantSets().GetVariantSet("sample")
     assert variants.GetVariantNames() == ["sample_0000", "sample_0001"]
+    labels = toy_scene.object_ids
     for index, name in enumerate(variants.GetVariantNames()):
         variants.SetVariantSelection(name)
         scale = toy_samples.scale[index]
         for t in (0, 5):
             camera = UsdGeom.Camera(stage.GetPrimAtPath("/scene/filmed_camera")).GetCamera(t)
             view = np.array(camera.frustum.ComputeViewMatrix()) @ np.array(camera.frustum.ComputeProjectionMatrix())
-            for column, prim in ((1, "object_01_ball"), (2, "object_02_box")):
+            for column, prim in ((1, f"object_{labels[1]:02d}_ball"), (2, f"object_{labels[2]:02d}_box")):
                 node = UsdGeom.Xformable(stage.GetPrimAtPath(f"/scene/{prim}")).ComputeLocalToWorldTransform(t)
                 assert np.linalg.norm(np.array(node)[0, :3]) == pytest.approx(scale[column])
                 points = np.array(UsdGeom.Mesh(stage.GetPrimAtPath(f"/scene/{prim}/mesh")).GetPointsAttr().Get())[::50]
@@ -306,3 +320,14 @@ def test_a_scene_of_background_only_and_one_with_an_object_never_placed(
             context=StageContext(out, items),
         )
         assert len(read_glb(path)[0]["nodes"]) == nodes
+
+
+def test_a_name_that_looks_like_another_objects_number_is_asked_about():
+    """After merges and with masks of others names keep old numbers: nothing may be measured by chance."""
+    ids, names = (0, 1, 2, 3), ("background", "object 1", "object 3", "object 4")
+    assert KnownSize.parse("object 4 height = 1 m", ids, names).column == 3
+    assert KnownSize.parse("object 2 height = 1 m", ids, names).column == 2
+    with pytest.raises(UsageError, match=r"several objects.*object 2 \(object 3\)"):
+        KnownSize.parse("object 3 height = 1 m", ids, names)
+    with pytest.raises(UsageError, match="several objects"):
+        KnownSize.parse("car height = 1 m", ids, ("background", "car", "car", "van"))

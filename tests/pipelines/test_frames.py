@@ -96,6 +96,14 @@ def test_a_folder_of_images_in_natural_order(tmp_path, extract):
     assert video.reduction == 1
 
 
+def test_sound_that_is_longer_than_the_picture_is_no_damage(tmp_path, extract):
+    """Nor are fewer frames than the rate promises, as phones film them."""
+    picture, longer = movie(tmp_path / "picture.mkv"), tmp_path / "longer.mkv"
+    sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=6"]
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", "-i", str(picture), *sound, "-c:v", "copy", str(longer)], check=True)
+    assert extract(longer).n_frames >= 20
+
+
 def test_channels_are_red_green_blue(tmp_path, extract):
     folder = tmp_path / "images"
     folder.mkdir()

@@ -224,6 +224,15 @@ def test_a_known_focal_length_is_that_of_the_footage(tmp_path):
     assert focal.focal_px == pytest.approx(FOCAL_PX)
 
 
+def test_a_lens_is_assumed_whichever_way_the_camera_is_held(tmp_path):
+    case = make_case(tmp_path, camera="static")
+    wide = [
+        find_focal(SfmConfig(), case.tracks, replace(case.video, width=w, height=h), np.array([w, h]) / 2).focal_px
+        for w, h in ((WIDTH, HEIGHT), (HEIGHT, WIDTH))
+    ]
+    assert wide[0] == wide[1] == pytest.approx(focal_from_fov(60.0, max(WIDTH, HEIGHT)))
+
+
 def test_two_focal_lengths_are_refused():
     with pytest.raises(Exception, match="give only one of them"):
         SfmConfig(focal_px=300, fov_deg=60)

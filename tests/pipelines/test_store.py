@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import WorkspaceError
+from pipelines.errors import InputError, WorkspaceError
 from pipelines.stage import ItemCache
 from pipelines.store import Verdict, Workspace
 
@@ -146,7 +146,9 @@ def test_a_disk_that_is_full_beside_the_stages_is_the_same_error(workspace):
     with pytest.raises(WorkspaceError, match="is full: free some space"), workspace.lock():
         raise OSError(28, "No space left on device")
     with pytest.raises(WorkspaceError, match="not writable"), workspace.lock():
-        raise PermissionError(13, "Permission denied", "config.toml")
+        raise PermissionError(13, "Permission denied", str(workspace.folder / "config.toml"))
+    with pytest.raises(InputError, match="check its permissions"), workspace.lock():
+        raise PermissionError(13, "Permission denied", "/elsewhere/video.mp4")
     with workspace.lock():
         pass
 
@@ -172,6 +174,38 @@ def test_input_digest_follows_the_content(workspace, tmp_path):
     assert workspace.input_digest(folder) == before
     (folder / "0.png").write_bytes(b"b!")
     assert workspace.input_digest(folder) != before
+
+
+def test_a_workspace_among_the_images_is_no_part_of_them(tmp_path):
+    """`cd images; osn preprocess .`: what the workspace gains must not look like another video."""
+    (tmp_path / "0000.png").write_bytes(b"one")
+    workspace = Workspace(tmp_path / "osn-work")
+    workspace.create()
+    before = workspace.input_digest(tmp_path)
+    (tmp_path / "osn-work" / "frames").mkdir()
+    (tmp_path / "osn-work" / "frames" / "0000.png").write_bytes(b"made")
+    (tmp_path / ".DS_Store").write_bytes(b"of a file manager")
+    assert workspace.input_digest(tmp_path) == before
+    (tmp_path / "0001.png").write_bytes(b"two")
+    assert workspace.input_digest(tmp_path) != before
+
+
+def test_a_kill_before_the_manifest_is_named_leaves_no_file_behind(workspace):
+    """Of a resumable result: what was left is no part of it."""
+
+    def write(folder: Path) -> None:
+        (folder / "a.txt").write_text("a")
+
+    def killed(folder: Path) -> None:
+        write(folder)
+        (folder / ".manifest.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        workspace.make("train", INGREDIENTS, killed, resumable=True)
+    workspace.make("train", INGREDIENTS, write, resumable=True)
+    assert workspace.check("train", INGREDIENTS).hit
+    assert set(workspace.manifest("train")["outputs"]) == {"a.txt"}
 
 
 def test_input_digest_of_a_missing_file(workspace, tmp_path):

@@ -6,14 +6,7 @@ import numpy as np
 
 from pipelines.artifacts import UNKNOWN
 from pipelines.geometry import rigid
-from pipelines.scene.evidence import (
-    LEAST_FRAMES,
-    AloneMaps,
-    EvidenceConfig,
-    OcclusionEvidence,
-    evidence_from_maps,
-    telling_frames,
-)
+from pipelines.scene.evidence import AloneMaps, EvidenceConfig, OcclusionEvidence, evidence_from_maps
 from pipelines.scene.orders import order_tests
 from pipelines.scene.zone import zone_at_share
 
@@ -173,16 +166,3 @@ def test_what_the_wall_hides_almost_always_is_no_part_of_the_card():
 
     assert credible(0.0).all()
     assert not credible(0.5).any()
-
-
-def test_objects_that_are_there_for_a_short_time_are_looked_at() -> None:
-    registered = np.ones((3, 300), bool)
-    registered[1] = False
-    registered[1, 101:119] = True
-    registered[2, 5:8] = True
-    chosen = telling_frames(registered, 16)
-    assert chosen == sorted(set(chosen)) and len(chosen) <= 16 + LEAST_FRAMES
-    assert registered[1, chosen].sum() >= LEAST_FRAMES
-    assert telling_frames(registered[[0, 2]], 16) == np.linspace(0, 299, 16).round().astype(int).tolist()
-    registered[0, 101:119] = False
-    assert not set(range(101, 119)) & set(telling_frames(registered, 16)), "without a background there is no order"

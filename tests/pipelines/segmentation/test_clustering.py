@@ -93,3 +93,13 @@ def test_hopkins_sequences(shared_data: Path) -> None:
         error, n_found = evaluate(load_sequence(shared_data / "data" / "tracks" / f"{name}_truth.mat"), None, 0)
         assert error <= limit
         assert n_found == {"kanatani1": 2, "three-cars": 3}[name]
+
+
+@pytest.mark.parametrize("n_tracks", [0, 1, 5, 40])
+def test_tracks_that_cannot_be_compared_are_one_group(n_tracks: int) -> None:
+    """Too few of them, or each in frames of its own."""
+    visible = np.eye(40, dtype=bool)[:n_tracks]
+    tracks = PointTracks(np.random.default_rng(0).uniform(0, 100, (n_tracks, 40, 2)), visible)
+    rng = np.random.default_rng(0)
+    found = cluster_tracks(tracks, width=100.0, height=100.0, options=ClusteringOptions(), n_groups=None, rng=rng)
+    assert found.tolist() == [0] * n_tracks

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -139,8 +140,45 @@ def test_colour_images_and_missing_background_are_refused(tmp_path: Path) -> Non
     folder = tmp_path / "rgb"
     folder.mkdir()
     for t in range(3):
-        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(folder / f"{t}.png")
+        Image.fromarray(np.full((6, 8, 3), (200, 0, 0), np.uint8)).save(folder / f"{t}.png")
     with pytest.raises(InputError, match="palette or grey-scale"):
         import_masks(folder, **SIZE)
     with pytest.raises(InputError, match="label 0 must mark"):
         import_masks(write_palette(tmp_path / "full", np.ones((3, 6, 8))), **SIZE)
+
+
+def sixteen_bits(folder: Path, labels: np.ndarray) -> Path:
+    folder.mkdir()
+    for t in range(2):
+        Image.fromarray(labels.astype(np.uint16)).save(folder / f"{t}.png")
+    return folder
+
+
+def test_plain_labels_of_sixteen_bits_are_not_mots(tmp_path: Path) -> None:
+    labels = np.zeros((20, 30), int)
+    labels[2:8, 2:8], labels[10:16, 10:16], labels[0] = 1, 2, 255
+    found = import_masks(sixteen_bits(tmp_path / "plain", labels), n_frames=2, width=30, height=20)
+    assert found.names == ("background", "object 1", "object 2")
+    np.testing.assert_array_equal(found.maps[1], labels)
+    white = import_masks(sixteen_bits(tmp_path / "white", 65_535 * (labels == 1)), n_frames=2, width=30, height=20)
+    np.testing.assert_array_equal(white.maps[0], labels == 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "RGB"])
+def test_black_and_white_masks_of_any_mode(tmp_path: Path, mode: str) -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:15, 5:15] = 255
+    for t in range(2):
+        Image.fromarray(mask).convert(mode).save(tmp_path / f"{t}.png")
+    found = import_masks(tmp_path, n_frames=2, width=30, height=20)
+    np.testing.assert_array_equal(found.maps[0], mask > 0)
+    assert len(found.names) == 2
+
+
+def test_smoothed_edges_are_no_objects(tmp_path: Path) -> None:
+    mask = np.zeros((60, 80), np.uint8)
+    cv2.circle(mask, (40, 30), 15, 255, -1)
+    for t in range(2):
+        cv2.imwrite(str(tmp_path / f"{t}.png"), cv2.GaussianBlur(mask, (0, 0), 1))
+    with pytest.raises(InputError, match="without smoothed edges"):
+        import_masks(tmp_path, n_frames=2, width=80, height=60)

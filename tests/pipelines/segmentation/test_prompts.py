@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.artifacts import Labels
 from pipelines.errors import InputError
+from pipelines.segmentation.prompted import edited
 from pipelines.segmentation.prompts import Base, NamedObject, ObjectPrompt, Point, PromptFile, Stroke
 
 
@@ -68,3 +70,24 @@ def test_the_later_of_two_prompts_for_a_frame_counts():
     prompts = PromptFile(width=9, height=9, prompts=(first, second, ObjectPrompt(object=2, frame=0)))
     assert prompts.of_object(1) == [second]
     assert prompts.prompted == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"merge": [[1, 2], [2, 3], [3, 1]]}, "go in a circle"),
+        ({"merge": [[1, 2], [2, 1]]}, "go in a circle"),
+        ({"merge": [[1, 300]]}, "less than"),
+        ({"background": [-1]}, "greater than"),
+    ],
+)
+def test_objects_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        PromptFile.parse({"width": 8, "height": 8} | changes, "here")
+
+
+def test_merges_may_follow_each_other():
+    chain = PromptFile.parse({"width": 8, "height": 8, "merge": [[2, 1], [3, 2], [5, 5], []]}, "here")
+    maps = np.arange(4, dtype=np.uint8)[None, None]
+    automatic = Labels(maps, ("background", "a", "b", "c"))
+    assert edited(chain, automatic, maps.shape).ravel().tolist() == [0, 3, 3, 3]
