@@ -243,7 +243,7 @@ STAGES: dict[str, Stage] = {
             version=6,
         ),
         Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
-        Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=10),
+        Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=11),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=10),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",), version=6),
         Stage("render", _render, lambda c: c.render, _render_needs, _path_file, variant=_render_variant),

@@ -22,7 +22,7 @@ from pipelines.stage import StageConfig, StageContext
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-VERSION = 9
+VERSION = 10
 LEAST_ERROR_PX = 0.05
 """A median reprojection error as small as this is what flow gives at best."""
 BENT = 2.5

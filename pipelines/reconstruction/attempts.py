@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
 from pipelines.reconstruction.bundle import cauchy, reproject
+from pipelines.reconstruction.flat import flat_starts
 from pipelines.reconstruction.grow import Grown, GrowOptions, grow, start
 from pipelines.reconstruction.sightings import Sightings
 from pipelines.reconstruction.window import Window, candidate_windows, factorise
@@ -30,6 +31,8 @@ MAX_FINALISTS = 4
 """Motions that cost up to this many times the best, so many at most, are finalists."""
 MIN_COMMON_FRAMES = 3
 """Motions with fewer frames in common can't be compared."""
+BETTER_RATIO = 0.8
+"""A plane is worth growing where it costs less than this part of what the twins cost in the window."""
 REFUTED_RATIO = 2.5
 """A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""
 
@@ -80,21 +83,28 @@ def rotation_difference_deg(a: Grown, b: Grown) -> float:
 
 
 def attempt_window(sightings: Sightings, window: Window, focal_px: float, options: GrowOptions) -> list[Attempt]:
-    """Both twins of a window, grown to all frames; a twin that the window itself refutes is dropped before it grows."""
+    """Both twins of a window, and the plane of a flat object, grown to all frames; what the window itself refutes is dropped
+    before it grows."""
     frames = np.zeros(sightings.n_frames, bool)
     frames[window.frames] = True
     starts = []
     for twin, structure in enumerate(factorise(sightings, window, focal_px)):
         started = start(sightings, structure, frames, options)
         if started is not None:
-            starts.append((started[1], twin, started[0]))
+            starts.append((started[1], f"twin {twin}", started[0]))
+    tilts = [start(sightings, plane, frames, options) for plane in flat_starts(sightings, window, focal_px, options.loss_px)]
+    if found := [tilt for tilt in tilts if tilt is not None]:
+        # Most tilts end in the same motion, so the best of them is enough; and so are the twins where they fit as well.
+        structure, cost = min(found, key=lambda tilt: tilt[1])
+        if cost < BETTER_RATIO * min((other for other, *_ in starts), default=np.inf):
+            starts.append((cost, "a plane", structure))
     attempts = []
-    for cost, twin, structure in starts:
+    for cost, kind, structure in starts:
         if cost > REFUTED_RATIO * min(item[0] for item in starts):
             continue
         grown = grow(sightings, structure, frames, options)
         if grown is not None:
-            origin = f"frames {window.frames[0]} to {window.frames[-1]}, twin {twin}"
+            origin = f"frames {window.frames[0]} to {window.frames[-1]}, {kind}"
             attempts.append(Attempt(grown, total_cost(grown, sightings, options), origin))
     return attempts
 

@@ -32,6 +32,8 @@ class Window:
     tracks: Int[np.ndarray, " n"]
     relief_px: float
     """Root mean square of the third component of W, in px: what depth alone contributes to the motion."""
+    third_share: float
+    """The same over the root mean square of the first component."""
 
 
 def _turn_to_axis(direction: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
@@ -63,12 +65,12 @@ def candidate_windows(sightings: Sightings, focal_px: float, *, count: int, max_
             tracks = np.flatnonzero(seen[frames].all(0))
             if len(tracks) < MIN_TRACKS:
                 continue
-            window = Window(frames, tracks[:: -(-len(tracks) // 400)], 0.0)
+            window = Window(frames, tracks[:: -(-len(tracks) // 400)], 0.0, 0.0)
             W, _, _ = _centred(sightings, window, focal_px)
-            third = np.linalg.svd(W, compute_uv=False)[2] / np.sqrt(W.size / 2)
-            relief_px = float(third * focal_px)
+            first, _, third = np.linalg.svd(W, compute_uv=False)[:3]
+            relief_px = float(third / np.sqrt(W.size / 2) * focal_px)
             support = min(1.0, len(tracks) / 40)
-            found.append((relief_px * support, Window(window.frames, window.tracks, relief_px)))
+            found.append((relief_px * support, Window(frames, window.tracks, relief_px, float(third / max(first, 1e-12)))))
         length = int(length / 1.5) if length > 4 else length - 1
     found.sort(key=lambda item: -item[0])
     chosen: list[Window] = []
