@@ -31,7 +31,7 @@ MAX_FINALISTS = 4
 """Motions that cost up to this many times the best, so many at most, are finalists."""
 MIN_COMMON_FRAMES = 3
 """Motions with fewer frames in common can't be compared."""
-BETTER_RATIO = 0.8
+BETTER_RATIO = 0.95
 """A plane is worth growing where it costs less than this part of what the twins cost in the window."""
 REFUTED_RATIO = 2.5
 """A mirror twin that costs more than this many times its sibling's cost within its own window is wrong."""

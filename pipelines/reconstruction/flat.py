@@ -13,7 +13,7 @@ from pipelines.reconstruction.bundle import Structure, adjust
 from pipelines.reconstruction.sightings import Sightings, refine_pose
 from pipelines.reconstruction.window import Window
 
-FLAT_SHARE = 0.03
+FLAT_SHARE = 0.02
 """Tracks whose third dimension is less than this share of the first may be those of a plane."""
 TILTS = ((0.0, 0.0), (0.55, 0.0), (-0.27, 0.48), (-0.27, -0.48))
 """Slopes of the plane in x and y: facing the camera, and three ways about 30 degrees from that."""
