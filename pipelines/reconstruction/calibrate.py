@@ -16,6 +16,7 @@ from jaxtyping import Float
 from pipelines.artifacts import Tracks, Video, read_json, write_json
 from pipelines.reconstruction.attempts import attempt_window, choose
 from pipelines.reconstruction.bundle import Adjusted, adjust
+from pipelines.reconstruction.flat import is_flat
 from pipelines.reconstruction.grow import Grown
 from pipelines.reconstruction.rotation import rotate_only
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
@@ -96,8 +97,14 @@ def focal_of_movers(
     n_frames: int,
     principal_px: Float[np.ndarray, "2"],
 ) -> Focal:
-    """What the movers tell about the focal length of a camera whose background doesn't; `assumed` if that is too little."""
-    largest = sorted(movers, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
+    """What the movers tell about the focal length of a camera whose background doesn't; `assumed` if that is too little.
+
+    Flat movers are not asked: a plane that turns looks the same through many lenses.
+    """
+    solid = [
+        tracks for tracks in movers if not is_flat(Sightings.from_tracks(tracks, n_frames, principal_px), assumed.focal_px)
+    ]
+    largest = sorted(solid, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
     found = [_calibrated(config, tracks, side_px, n_frames, principal_px) for tracks in largest]
     told = [(focal_px, MOVERS_CAUTION * sigma) for focal_px, sigma in filter(None, found) if np.isfinite(sigma)]
     focal_px, uncertainty = weighed([(assumed.focal_px, ASSUMED_UNCERTAINTY), *told])

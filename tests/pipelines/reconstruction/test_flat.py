@@ -8,6 +8,7 @@ from pipelines.artifacts import Tracks
 from pipelines.evaluation.poses import align_rotations
 from pipelines.geometry import rotation_angle_deg
 from pipelines.reconstruction.attempts import attempt_all, choose
+from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, Focal, focal_of_movers
 from pipelines.reconstruction.flat import flat_starts
 from pipelines.reconstruction.grow import GrowOptions
 from pipelines.reconstruction.sightings import Sightings
@@ -20,8 +21,8 @@ OPTIONS: GrowOptions = grow_options(SfmConfig())
 TURNS = Rotation.from_rotvec(0.05 * np.arange(N_FRAMES)[:, None] * [0, 1, 0.3]).as_matrix()
 
 
-def turning(relief: float, noise_px: float, seed: int) -> Sightings:
-    """A card of side 1, three away, that turns by 40 degrees; relief: depth of its points."""
+def card(relief: float, noise_px: float, seed: int) -> Tracks:
+    """Of side 1, three away, turning by 40 degrees before a camera that stands still; relief: depth of its points."""
     random = np.random.default_rng(seed)
     points = random.uniform(-0.5, 0.5, (100, 3))
     points[:, 2] *= relief
@@ -30,8 +31,11 @@ def turning(relief: float, noise_px: float, seed: int) -> Sightings:
     xy_px = FOCAL_PX * seen[..., :2] / seen[..., 2:] + [WIDTH / 2, HEIGHT / 2]
     xy_px += random.normal(0, noise_px, xy_px.shape)
     track, frame = np.repeat(np.arange(100), N_FRAMES), np.tile(np.arange(N_FRAMES), 100)
-    tracks = Tracks(track, frame, xy_px[frame, track].astype(np.float32), np.ones(100, np.uint8))
-    return Sightings.from_tracks(tracks, N_FRAMES, np.array([WIDTH, HEIGHT]) / 2)
+    return Tracks(track, frame, xy_px[frame, track].astype(np.float32), np.ones(100, np.uint8))
+
+
+def turning(relief: float, noise_px: float, seed: int) -> Sightings:
+    return Sightings.from_tracks(card(relief, noise_px, seed), N_FRAMES, np.array([WIDTH, HEIGHT]) / 2)
 
 
 @pytest.mark.parametrize(("noise_px", "seed"), [(0.05, 0), (0.05, 1), (0.15, 1)])
@@ -42,6 +46,16 @@ def test_a_flat_mover_finds_its_motion(noise_px: float, seed: int) -> None:
     found = choice.best.grown.structure.cam_from_obj[:, :3, :3]
     aligned = found @ align_rotations(found, TURNS)
     assert np.median(rotation_angle_deg(np.swapaxes(aligned, 1, 2) @ TURNS)) < 0.5
+
+
+def test_a_flat_mover_is_not_asked_for_the_focal_length() -> None:
+    """It answered with half of the true one, and called that certain to 5 %."""
+    assumed = Focal(138.6, "assumed", ASSUMED_UNCERTAINTY, "")
+    centre = np.array([WIDTH, HEIGHT]) / 2
+    found = focal_of_movers(SfmConfig(attempt_tracks=100), [card(0.0, 0.05, 1)], assumed, WIDTH, N_FRAMES, centre)
+    assert found is assumed
+    solid = focal_of_movers(SfmConfig(attempt_tracks=100), [card(0.6, 0.05, 1)], assumed, WIDTH, N_FRAMES, centre)
+    assert solid.source == "self-calibrated" and solid.focal_px == pytest.approx(FOCAL_PX, rel=0.05)
 
 
 def test_what_has_depth_needs_no_plane() -> None:
