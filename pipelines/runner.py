@@ -246,7 +246,7 @@ STAGES: dict[str, Stage] = {
         Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=11),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=10),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",), version=6),
-        Stage("render", _render, lambda c: c.render, _render_needs, _path_file, variant=_render_variant),
+        Stage("render", _render, lambda c: c.render, _render_needs, _path_file, version=2, variant=_render_variant),
         Stage(
             "export",
             _export,
@@ -261,7 +261,7 @@ STAGES: dict[str, Stage] = {
             lambda c: c.evaluate,
             lambda c: ("frames", "segment", "sfm", "train", "sample"),
             lambda c: {"evaluate.truth": _truth_folder(c), "evaluate.depth_prior": c.evaluate.depth_prior},
-            version=f"3, meshing {MESHING_VERSION}",
+            version=f"4, meshing {MESHING_VERSION}",
         ),
     )
 }

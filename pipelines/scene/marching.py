@@ -110,8 +110,12 @@ def _colours(
 ) -> Float[Tensor, "m samples 3"]:
     counts = (own_weights(tau) > min_weight).flatten()
     asked = chosen_rows(counts)
-    directions = rays.directions[torch.div(asked, tau.shape[1], rounding_mode="floor")]
-    colours = field.colour(points.flatten(0, 1)[asked], directions) * counts[asked, None]
+    places = points.flatten(0, 1)[asked]
+    if rays.seen_from is None:
+        directions = rays.directions[torch.div(asked, tau.shape[1], rounding_mode="floor")]
+    else:
+        directions = places - rays.seen_from
+    colours = field.colour(places, directions) * counts[asked, None]
     flat = points.new_zeros((tau.numel(), 3))
     return flat.index_copy(0, asked, colours.to(flat.dtype)).view(*tau.shape, 3)
 

@@ -26,16 +26,20 @@ grazes a surface would miss the one behind."""
 
 @dataclass(frozen=True)
 class Rays:
-    """Rays in one object's own frame."""
+    """Rays in one object's own frame.
+
+    seen_from: where the colours are looked at from, if not along the rays (see `Scene.render`).
+    """
 
     origins: Float[Tensor, "n 3"]
     directions: Float[Tensor, "n 3"]
+    seen_from: Float[Tensor, "3"] | None = None
 
     def points(self, depth: Float[Tensor, "n samples"]) -> Float[Tensor, "n samples 3"]:
         return self.origins[:, None] + depth[..., None] * self.directions[:, None]
 
     def __getitem__(self, chosen: Tensor) -> "Rays":
-        return Rays(self.origins[chosen], self.directions[chosen])
+        return Rays(self.origins[chosen], self.directions[chosen], self.seen_from)
 
 
 def camera_directions(intrinsics: Float[Tensor, "3 3"], xy_px: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:

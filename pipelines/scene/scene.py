@@ -5,7 +5,7 @@ places every other object. Columns are indices into the scene's objects; `object
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays, read_json, write_json
 from pipelines.errors import InputError
-from pipelines.geometry import pixel_centres, ray_directions, scaled_intrinsics, viewed_cam_from_obj
+from pipelines.geometry import invert, pixel_centres, ray_directions, scaled_intrinsics, viewed_cam_from_obj
 from pipelines.scene.compositing import blended, sample_weights, surface_depth
 from pipelines.scene.contraction import Box
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence
@@ -161,7 +161,9 @@ class Scene:
     ) -> View:
         """The scene at frame t under one scale combination.
 
-        view_from_world: camera to render (world = background frame); None = the filming camera at t.
+        view_from_world: camera to render (world = background frame); None = the filming camera at t. Every place has the colour
+            that it had for the filming camera at t: what a field knows of colours by direction is the light on an object that
+            turns, and of directions that nobody filmed from it knows nothing.
         intrinsics: at `width` x `height`; None = the video's, resized.
         Raises InputError: the background has no pose at t, so there is no scene to show.
         """
@@ -173,15 +175,16 @@ class Scene:
         if intrinsics is None:
             intrinsics = scaled_intrinsics(self.intrinsics, width / self.width, height / self.height)
         poses = self.cam_from_obj[:, t]
-        nearest = list(self.model.nearest)
+        nearest, filmed_from = list(self.model.nearest), None
         if view_from_world is not None:
+            filmed_from = invert(poses)[:, :3, 3]
             poses = np.stack(
                 [viewed_cam_from_obj(view_from_world, poses[0], pose, float(s)) for pose, s in zip(poses, scale, strict=True)]
             )
             nearest = [VIEW_NEAREST * depth for depth in nearest]
         scales = torch.as_tensor(np.asarray(scale)[None], dtype=torch.float32, device=self.device)
         parts = []
-        for rays, n in self._chunks(poses, intrinsics, width, height):
+        for rays, n in self._chunks(poses, intrinsics, width, height, filmed_from):
             wanted = torch.from_numpy(self.registered[:, t]).to(self.device).expand(n, -1)
             samples = self.model.samples(
                 rays, wanted=wanted, kept=torch.zeros_like(wanted), settings=self.marching, nearest=nearest
@@ -203,15 +206,23 @@ class Scene:
         )
 
     def _chunks(
-        self, poses: Float[np.ndarray, "K 4 4"], intrinsics: Float[np.ndarray, "3 3"], width: int, height: int
+        self,
+        poses: Float[np.ndarray, "K 4 4"],
+        intrinsics: Float[np.ndarray, "3 3"],
+        width: int,
+        height: int,
+        seen_from: Float[np.ndarray, "K 3"] | None = None,
     ) -> list[tuple[list[Rays], int]]:
         """Rays of an image in every object's own frame, in pieces that fit the cache."""
         directions = ray_directions(intrinsics, pixel_centres(width, height).reshape(-1, 2))
         directions_cam = torch.as_tensor(directions, dtype=torch.float32, device=self.device)
         cam_from_obj = torch.as_tensor(poses, dtype=torch.float32, device=self.device)
+        eyes = None if seen_from is None else torch.as_tensor(seen_from, dtype=torch.float32, device=self.device)
         chunks = []
         for piece in directions_cam.split(RAYS_PER_CHUNK):
             rays = [object_rays(pose.expand(len(piece), 4, 4), piece) for pose in cam_from_obj]
+            if eyes is not None:
+                rays = [replace(ray, seen_from=eye) for ray, eye in zip(rays, eyes, strict=True)]
             chunks.append((rays, len(piece)))
         return chunks
 

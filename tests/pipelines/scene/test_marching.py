@@ -62,3 +62,19 @@ def test_computing_all_rays_changes_nothing(field, monkeypatch) -> None:
     assert gradients.keys() == all_gradients.keys()
     for name, value in gradients.items():
         torch.testing.assert_close(all_gradients[name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_colours_are_looked_at_from_where_the_film_was_made(field, monkeypatch) -> None:
+    """Seen from elsewhere, a place keeps the colour that it has for the filming camera."""
+    monkeypatch.setattr(field, "colour", lambda points, dirs: torch.nn.functional.normalize(dirs, dim=-1))
+    eye, rays = torch.tensor([3.0, 0.0, -2.0]), some_rays()
+    everything = torch.ones(len(rays.origins), dtype=torch.bool)
+    asked = {"wanted": everything, "kept": everything, "nearest": 0.1, "settings": SETTINGS}
+    found = march(field, DensityCache(8, 5.0), Rays(rays.origins, rays.directions, eye), **asked)
+    places = rays[found.rows].points(found.depth)
+    coloured = found.rgb.norm(dim=-1) > 0
+    expected = torch.nn.functional.normalize(places - eye, dim=-1)
+    assert coloured.any()
+    torch.testing.assert_close(found.rgb[coloured], expected[coloured])
+    along = march(field, DensityCache(8, 5.0), rays, **asked)
+    assert not torch.allclose(along.rgb, found.rgb, atol=0.1)
