@@ -30,9 +30,11 @@ def osn(tmp_path: Path, monkeypatch, capsys):
         captured = capsys.readouterr()
         return int(caught.value.code or 0), captured.out, captured.err
 
-    handler = signal.getsignal(signal.SIGTERM)
+    # Where the tests run in the background, a shell has SIGINT ignored.
+    before = signal.getsignal(signal.SIGTERM), signal.signal(signal.SIGINT, signal.default_int_handler)
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for each, handler in zip((signal.SIGTERM, signal.SIGINT), before, strict=True):
+        signal.signal(each, handler)
 
 
 def test_help_imports_nothing_heavy():
