@@ -216,8 +216,10 @@ class Workspace:
             memo = read_json(memo_path)
         before = dict(memo)
         if path.is_dir():
-            inside = self.folder.resolve()
-            counted = [p for p in _files(path) if not p.name.startswith(".") and not p.resolve().is_relative_to(inside)]
+            counted = [p for p in _files(path) if not p.name.startswith(".")]
+            own = self.folder.resolve()
+            if own.is_relative_to(path.resolve()) and own != path.resolve():
+                counted = [p for p in counted if not p.resolve().is_relative_to(own)]
             found = digest({p.relative_to(path).as_posix(): _remembered(p, memo) for p in counted})
         else:
             found = _remembered(path, memo)

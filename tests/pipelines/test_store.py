@@ -190,6 +190,15 @@ def test_a_workspace_among_the_images_is_no_part_of_them(tmp_path):
     assert workspace.input_digest(tmp_path) != before
 
 
+def test_masks_that_lie_in_the_workspace_count(workspace):
+    masks = workspace.folder / "segment" / "labels"
+    masks.mkdir(parents=True)
+    (masks / "0.png").write_bytes(b"one")
+    before = workspace.input_digest(masks)
+    (masks / "0.png").write_bytes(b"another")
+    assert workspace.input_digest(masks) != before
+
+
 def test_a_kill_before_the_manifest_is_named_leaves_no_file_behind(workspace):
     """Of a resumable result: what was left is no part of it."""
 
