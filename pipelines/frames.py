@@ -1,11 +1,9 @@
 """Stage `frames`: a video, or a folder of images, becomes numbered PNG frames of a workable size and number."""
 
-import contextlib
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,9 +11,10 @@ from pydantic import Field
 
 from pipelines.artifacts import Video
 from pipelines.errors import InputError
+from pipelines.formats.movie import Movie
 from pipelines.stage import StageConfig, StageContext
 
-VERSION = 1
+VERSION = 2
 MIN_FRAMES = 5
 MIN_SIDE_PX = 64
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
@@ -47,7 +46,7 @@ class FramesConfig(StageConfig):
 
 
 def extract_frames(config: FramesConfig, *, source: Path, context: StageContext) -> Video:
-    """Write `%06d.png` and `video.json`. Rotation metadata are honoured; the frames are RGB, 8 bit.
+    """Write `%06d.png` and `video.json`. Rotation and the shape of pixels are honoured; RGB, 8 bit.
 
     Raises InputError: missing, unreadable, truncated, too short or too small footage.
     """
@@ -108,77 +107,32 @@ def _note_cut(n_available: float, fps: float, stride: int, config: FramesConfig,
 
 def _movie(source: Path, config: FramesConfig, context: StageContext) -> Footage:
     """A video file, read through ffmpeg."""
-    described = _describe(source)
-    fps = float(described["fps"])
-    end_s = min(config.end_s or np.inf, float(described["duration"]))
+    movie = Movie.open(source)
+    end_s = min(config.end_s or np.inf, movie.duration_s)
     if config.start_s >= end_s:
-        raise InputError(f"--start {config.start_s:g} s is after the end of {source} ({described['duration']:g} s)")
-    n_available = (end_s - config.start_s) * fps
-    stride = _stride(n_available, fps, config)
-    _note_cut(n_available, fps, stride, config, context)
-    filmed_width, filmed_height = described["size"]
-    width, height = _working_size(filmed_width, filmed_height, config, source)
+        raise InputError(f"--start {config.start_s:g} s is after the end of {source} ({movie.duration_s:g} s)")
+    n_available = (end_s - config.start_s) * movie.fps
+    stride = _stride(n_available, movie.fps, config)
+    _note_cut(n_available, movie.fps, stride, config, context)
+    size = _working_size(movie.width, movie.height, config, source)
+    by_time = movie.is_uneven(config.start_s, end_s)
+    if by_time:
+        even = f"the nearest to {movie.fps / stride:.3g} per second are used"
+        context.progress.note(f"its frames are not evenly spaced in time: {even}")
     n_expected = min(n_available / stride, config.max_frames)
 
     def decode() -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-        from imageio_ffmpeg import read_frames
-
-        reader = read_frames(
-            str(source),
-            input_params=["-ss", str(config.start_s), "-to", str(end_s)] if config.start_s or config.end_s else [],
-            output_params=[
-                *("-vf", f"select=not(mod(n\\,{stride})),scale={width}:{height}:flags=area"),
-                *("-fps_mode", "passthrough", "-frames:v", str(config.max_frames)),
-            ],
-        )
         n_decoded = 0
-        with contextlib.closing(reader):
-            next(reader)
-            for raw in reader:
-                n_decoded += 1
-                yield np.frombuffer(raw, np.uint8).reshape(height, width, 3)
-        if n_decoded < 0.9 * n_expected - 2 and _is_damaged(source):
+        for image in movie.frames(config.start_s, end_s, stride=stride, size=size, most=config.max_frames, by_time=by_time):
+            n_decoded += 1
+            yield image
+        if n_decoded < 0.9 * n_expected - 2 and movie.is_damaged():
             raise InputError(
                 f"{source} is truncated or damaged: {n_decoded} of about {n_expected:.0f} frames can be decoded;"
-                f" copy it again, or use its readable part with --end {config.start_s + n_decoded * stride / fps:.1f}"
+                f" copy it again, or use its readable part with --end {config.start_s + n_decoded * stride / movie.fps:.1f}"
             )
 
-    return Footage(decode(), fps / stride, filmed_width)
-
-
-def _is_damaged(source: Path) -> bool:
-    """Whether the file's pictures end before they should. Fewer of them than its duration promises are no sign of that: the
-    sound may be longer, and the rate may vary."""
-    from imageio_ffmpeg import get_ffmpeg_exe
-
-    command = [get_ffmpeg_exe(), "-v", "error", "-i", str(source), "-map", "0:v:0", "-f", "null", "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    return bool(done.returncode or done.stderr.strip())
-
-
-def _describe(source: Path) -> dict[str, Any]:
-    """Size, rate and duration as ffmpeg reports them after rotation.
-
-    Raises InputError when ffmpeg finds no video in the file.
-    """
-    from imageio_ffmpeg import read_frames
-
-    if source.stat().st_size == 0:
-        raise InputError(f"{source} is empty (0 bytes): copy or download the video again")
-    try:
-        reader = read_frames(str(source))
-        described = next(reader)
-        reader.close()
-    except (OSError, RuntimeError, IndexError) as error:
-        if " Audio: " in str(error) and " Video: " not in str(error):
-            raise InputError(f"{source} has sound but no picture: give a video file") from None
-        raise InputError(
-            f"{source} is not a video that can be decoded (truncated, or another kind of file):"
-            " check that a player opens it, or convert it to mp4"
-        ) from None
-    if not described.get("fps") or not described.get("duration"):
-        raise InputError(f"{source} does not say its frame rate or duration: convert it to mp4")
-    return described
+    return Footage(decode(), movie.fps / stride, movie.width)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

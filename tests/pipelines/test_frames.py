@@ -84,6 +84,30 @@ def test_rotation_metadata_are_honoured(tmp_path, extract):
     assert (video.width, video.height) == (64, 96)
 
 
+def test_frames_of_a_varying_rate_are_taken_evenly_in_time(tmp_path, extract, notes):
+    """The second half has a third of the first one's frames."""
+    uneven = ["-vf", "select='lt(n,24)+not(mod(n,3))'", "-fps_mode", "vfr"]
+    video = extract(movie(tmp_path / "clip.mkv", *uneven, n_frames=32, rate=24), fps=8)
+    assert levels(video) == pytest.approx(np.arange(video.n_frames) * 24 / video.fps, abs=2)
+    assert video.n_frames >= 12
+    assert "its frames are not evenly spaced in time" in notes.said[-1]
+
+
+def test_pixels_that_are_not_square_become_so(tmp_path, extract):
+    video = extract(movie(tmp_path / "clip.mp4", "-vf", "setsar=2", "-c:v", "libx264", "-pix_fmt", "yuv420p"))
+    assert (video.width, video.height, video.filmed_width) == (192, 64, 192)
+
+
+def test_interlaced_film_has_whole_frames(tmp_path, extract):
+    """A bar moves on between the even and the odd lines."""
+    bar = "geq=lum='if(lt(mod(X-8*N-4*mod(Y,2)+96,96),20),200,50)':cb=128:cr=128,setfield=tff"
+    video = extract(movie(tmp_path / "clip.mp4", "-vf", bar, "-c:v", "libx264", "-flags", "+ildct", "-pix_fmt", "yuv420p"))
+    assert video.n_frames == 24
+    frame = video.frame(12).astype(float)
+    comb = np.abs(2 * frame[1:-1] - frame[:-2] - frame[2:])
+    assert (comb > 150).mean() < 0.02, "8 of 96 columns alternate in what was filmed"
+
+
 def test_a_folder_of_images_in_natural_order(tmp_path, extract):
     folder = tmp_path / "images"
     folder.mkdir()
