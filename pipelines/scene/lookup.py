@@ -30,14 +30,28 @@ class _WeightedRows(torch.autograd.Function):
         grad_table = grad_weight = None
         if ctx.needs_input_grad[0]:
             rows, size = index.reshape(-1).long(), table.shape[0]
-            # One scatter per channel, point after point, stays in the cache; a single one over all channels does not.
-            per_channel = [
-                grad.new_zeros(size).scatter_add_(0, rows, (weight * grad[:, c : c + 1]).view(-1)) for c in range(grad.shape[1])
-            ]
-            grad_table = torch.stack(per_channel, 1)
+            grad_table = _scattered(rows, weight, grad, size)
         if ctx.needs_input_grad[2]:
             grad_weight = (table[index.long()] * grad[:, None, :]).sum(-1)
         return grad_table, None, grad_weight
+
+
+def _scattered(
+    rows: Int[Tensor, " reads"], weight: Float[Tensor, "n corners"], grad: Float[Tensor, "n channels"], size: int
+) -> Float[Tensor, "size channels"]:
+    """Sum of weight * grad over the reads of each row."""
+    n_channels = grad.shape[1]
+    if grad.is_cuda:
+        return grad.new_zeros(size, n_channels).index_add_(0, rows, (weight[..., None] * grad[:, None]).flatten(0, 1))
+    # One scatter per channel or, as a complex number, per two: point after point, it stays in the cache; a single one over all
+    # channels does not, and joining single channels costs as much as scattering them.
+    parts = []
+    for c in range(0, n_channels - n_channels % 2, 2):
+        pairs = torch.view_as_complex((weight[..., None] * grad[:, None, c : c + 2]).view(-1, 2))
+        parts.append(torch.view_as_real(pairs.new_zeros(size).scatter_add_(0, rows, pairs)))
+    if n_channels % 2:
+        parts.append(grad.new_zeros(size).scatter_add_(0, rows, (weight * grad[:, -1:]).view(-1))[:, None])
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def weighted_rows(

@@ -1,7 +1,7 @@
 """From rays to samples: propose where surfaces are, query the field there, and ask for colour only where it counts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -118,6 +118,11 @@ def _colours(
     colours = field.colour(places, directions) * counts[asked, None]
     flat = points.new_zeros((tau.numel(), 3))
     return flat.index_copy(0, asked, colours.to(flat.dtype)).view(*tau.shape, 3)
+
+
+def cut(marched: Marched) -> Marched:
+    """The same samples as leaves of a graph of their own: gradients gather in `tau.grad` and `rgb.grad`."""
+    return replace(marched, tau=marched.tau.detach().requires_grad_(), rgb=marched.rgb.detach().requires_grad_())
 
 
 def gathered(marched: Sequence[Marched], n_rays: int) -> RaySamples:

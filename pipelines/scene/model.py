@@ -63,14 +63,11 @@ class SceneModel(nn.Module):
         settings: Marching,
         nearest: Sequence[float] | None = None,
         with_colour: bool = True,
-        expected: Float[Tensor, "n objects"] | None = None,
-        generator: torch.Generator | None = None,
     ) -> RaySamples:
-        """Samples of all objects on one batch of rays, each given in every object's own frame.
+        """Samples of all objects on one batch of rays, each given in every object's own frame, for rendering.
 
         wanted: objects that can be on the ray; kept: of those, the ones to sample even where their cache is empty.
         nearest: z-depth per object (own unit) before which nothing is sampled; by default that of the filming camera.
-        expected: z-depth (own units) near which an object is sampled in any case; 0 for none.
         """
         limits = self.nearest if nearest is None else nearest
         marched = [
@@ -83,8 +80,6 @@ class SceneModel(nn.Module):
                 nearest=limits[k],
                 settings=settings,
                 with_colour=with_colour,
-                expected=None if expected is None else expected[:, k],
-                generator=generator,
             )
             for k, field in enumerate(self.fields)
         ]
@@ -98,8 +93,3 @@ class SceneModel(nn.Module):
     def rebuild_caches(self, generator: torch.Generator) -> None:
         for k, field in enumerate(self.fields):
             self.cache(k).rebuild(field.box, field.density, generator)
-
-    @torch.no_grad()
-    def refresh_caches(self, *, share: float, decay: float, generator: torch.Generator) -> None:
-        for k, field in enumerate(self.fields):
-            self.cache(k).refresh(field.box, field.density, share=share, decay=decay, generator=generator)

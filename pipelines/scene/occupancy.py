@@ -5,13 +5,14 @@ occupancy grid, Mueller et al. 2022, appendix C, with the value kept instead of 
 it only proposes where the field is queried, so a wrong cell costs samples or noise, not bias.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pipelines.scene.contraction import Box
+from pipelines.workers import tensors_in_threads
 
 
 class DensityCache(nn.Module):
@@ -70,11 +71,18 @@ class DensityCache(nn.Module):
 
         Cells that were dense early in training otherwise keep drawing samples away from where the surface is now.
         """
-        octants = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5], device=self.density.device)] * 3)
-        for cells in torch.arange(len(self.density), device=self.density.device).split(CELLS_PER_CHUNK):
-            jitter = torch.rand(len(cells), 8, 3, generator=generator, device=self.density.device) - 0.5
-            g = self.centres(cells)[:, None] + (octants + jitter) / self.resolution
-            self.density[cells] = density(box.obj_from_grid(g.flatten(0, 1))).view(-1, 8).amax(1).to(self.density.dtype)
+        device = self.density.device
+        octants = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5], device=device)] * 3)
+
+        def places() -> Iterator[Tensor]:
+            for cells in torch.arange(len(self.density), device=device).split(CELLS_PER_CHUNK):
+                jitter = torch.rand(len(cells), 8, 3, generator=generator, device=device) - 0.5
+                yield self.centres(cells)[:, None] + (octants + jitter) / self.resolution
+
+        def seen(g: Float[Tensor, "cells 8 3"]) -> Float[Tensor, " cells"]:
+            return density(box.obj_from_grid(g.flatten(0, 1))).view(-1, 8).amax(1)
+
+        self.density.copy_(torch.cat(list(tensors_in_threads(seen, places(), device))))
 
     @torch.no_grad()
     def observe(self, g: Float[Tensor, "n 3"], density: Float[Tensor, " n"]) -> None:

@@ -10,8 +10,7 @@ movers the precision on uniform combinations rose from 0.35 to 0.92). It sees wh
 everything.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import combinations, count, pairwise
 
 import numpy as np
@@ -21,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipelines.stage import StageConfig
+from pipelines.workers import one_torch_thread
 
 _GAIN = 12.0
 """Normalised inputs are spread this much wider than [-1, 1]: the valid set has sharp edges and thin parts."""
@@ -61,9 +61,13 @@ class ScaleNetwork(nn.Module):
 
     def forward(self, log_scale: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
         """Logits."""
+        return self.layers(self._inputs(log_scale))[:, 0]
+
+    def _inputs(self, log_scale: Float[Tensor, "N K"]) -> Float[Tensor, "N inputs"]:
+        """Scales and their differences, normalised."""
         i, j = self._pairs(log_scale.shape[1])
         inputs = torch.cat([log_scale, log_scale[:, i] - log_scale[:, j]], dim=1)
-        return self.layers(_GAIN * (inputs - self.centre) / self.half_width)[:, 0]
+        return _GAIN * (inputs - self.centre) / self.half_width
 
     @staticmethod
     def _pairs(n_columns: int) -> tuple[list[int], list[int]]:
@@ -78,16 +82,16 @@ class ScaleNetwork(nn.Module):
         the edge outwards wherever the network cannot follow it.
         """
         device = self.centre.device
-        inputs = torch.as_tensor(log_scale, dtype=torch.float32, device=device)
+        inputs = self._inputs(torch.as_tensor(log_scale, dtype=torch.float32, device=device))
         targets = torch.as_tensor(valid, dtype=torch.float32, device=device)
         generator = torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
+        optimiser = torch.optim.Adam(self.parameters(), lr=self.config.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(self.config.steps, 1))
         losses = []
-        with _one_thread():
+        with one_torch_thread():
             for _ in range(self.config.steps if len(inputs) else 0):
                 rows = torch.randint(len(inputs), (self.config.batch,), generator=generator).to(device)
-                loss = nn.functional.binary_cross_entropy_with_logits(self(inputs[rows]), targets[rows])
+                loss = nn.functional.binary_cross_entropy_with_logits(self.layers(inputs[rows])[:, 0], targets[rows])
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 optimiser.step()
@@ -110,14 +114,3 @@ class ScaleNetwork(nn.Module):
         network = cls(np.stack([centre - half, centre + half], axis=1), config)
         network.load_state_dict(dict(state))
         return network
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """On the CPU these layers are too small to share: on two cores, more threads make a step up to ten times slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays, read_json, write_json
 from pipelines.errors import InputError
@@ -27,6 +28,7 @@ from pipelines.scene.pixels import columns_at_centres
 from pipelines.scene.rays import Rays, object_rays
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.zone import Zone
+from pipelines.workers import tensors_in_threads
 
 RAYS_PER_CHUNK = 8192
 VIEW_NEAREST = 0.25
@@ -183,8 +185,9 @@ class Scene:
             )
             nearest = [VIEW_NEAREST * depth for depth in nearest]
         scales = torch.as_tensor(np.asarray(scale)[None], dtype=torch.float32, device=self.device)
-        parts = []
-        for rays, n in self._chunks(poses, intrinsics, width, height, filmed_from):
+
+        def rendered(chunk: tuple[list[Rays], int]) -> tuple[Tensor, ...]:
+            rays, n = chunk
             wanted = torch.from_numpy(self.registered[:, t]).to(self.device).expand(n, -1)
             samples = self.model.samples(
                 rays, wanted=wanted, kept=torch.zeros_like(wanted), settings=self.marching, nearest=nearest
@@ -193,7 +196,10 @@ class Scene:
             result, opacity = blended(samples, scales, weights), weights[0].sum((1, 2))
             depth = surface_depth(weights[0].flatten(1), (samples.depth * scales[0][:, None]).flatten(1))
             column = torch.where(opacity > 0.5, result.weights[0].argmax(-1), UNKNOWN)
-            parts.append((result.rgb[0], depth, column, opacity))
+            return result.rgb[0], depth, column, opacity
+
+        chunks = self._chunks(poses, intrinsics, width, height, filmed_from)
+        parts = list(tensors_in_threads(rendered, chunks, self.device))
         colours, depths, columns, opacities = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
         ids = np.full(256, UNKNOWN, np.uint8)
         ids[: self.n_objects] = self.object_ids
@@ -237,10 +243,12 @@ class Scene:
         poses = self.cam_from_obj
         shape = (len(frames), self.n_objects, height, width)
         depth, opacity = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
-        for i, t in enumerate(frames):
+
+        def rendered(i: int) -> np.ndarray:
+            """Depth and opacity, (2, K, h, w)."""
             found, first = [], 0
-            for rays, n in self._chunks(poses[:, t], intrinsics, width, height):
-                wanted = torch.from_numpy(self.registered[:, t]).to(self.device).expand(n, -1)
+            for rays, n in self._chunks(poses[:, frames[i]], intrinsics, width, height):
+                wanted = torch.from_numpy(self.registered[:, frames[i]]).to(self.device).expand(n, -1)
                 if rays_of is not None:
                     asked = rays_of[i].reshape(self.n_objects, -1)[:, first : first + n]
                     wanted = wanted & torch.from_numpy(asked.T.copy()).to(self.device)
@@ -251,7 +259,9 @@ class Scene:
                 weights = samples.own_weights()
                 surface = surface_depth(weights.flatten(0, 1), samples.depth.flatten(0, 1)).view(n, -1)
                 found.append(torch.stack([surface, weights.sum(-1)]))
-            d, o = torch.cat(found, 1).cpu().numpy().transpose(0, 2, 1).reshape(2, *shape[1:])
+            return torch.cat(found, 1).cpu().numpy().transpose(0, 2, 1).reshape(2, *shape[1:])
+
+        for i, (d, o) in enumerate(tensors_in_threads(rendered, range(len(frames)), self.device)):
             depth[i] = np.where(o > MIN_HIT_OPACITY, d, np.inf)
             opacity[i] = o.clip(0, 1)
         chosen = np.asarray(frames, int)

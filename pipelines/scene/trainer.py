@@ -12,19 +12,21 @@ from torch import Tensor
 from pipelines.artifacts import Labels, Sfm, Video
 from pipelines.geometry import scaled_intrinsics
 from pipelines.interrupts import interrupts_deferred
-from pipelines.scene import checkpoint, losses, objectives, previews, scales
-from pipelines.scene.marching import march
+from pipelines.scene import checkpoint, objectives, previews, scales
+from pipelines.scene.marching import gathered
 from pipelines.scene.monitor import Monitor
-from pipelines.scene.pixels import Batch, PixelStore
+from pipelines.scene.object_step import ObjectSamples, ObjectThreads, object_samples
+from pipelines.scene.pixels import PixelStore
 from pipelines.scene.preparation import untrained_scene
-from pipelines.scene.rays import Rays, camera_directions
+from pipelines.scene.rays import camera_directions
 from pipelines.scene.scene import Scene
 from pipelines.scene.schedule import Phase, Schedule
 from pipelines.stage import StageContext
 from pipelines.train import TrainConfig
+from pipelines.workers import one_torch_thread
 
-CACHE_EVERY_STEPS = 16
-CACHE_DECAY = 0.8
+MOST_STREAMS = 256
+"""Of random numbers in one step: one for the draw of rays, and one per object."""
 DENSITY_EPS = 1e-9
 """Adam's epsilon for density grids: nodes that only total variation touches must not move at full speed."""
 
@@ -33,7 +35,10 @@ def run(config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: St
     """Train from the beginning or from the checkpoint in `context.out`."""
     trainer = Trainer.prepare(config, video, labels, sfm, context)
     trainer.resume()
-    trainer.train()
+    try:
+        trainer.train()
+    finally:
+        trainer.threads.close()
     checkpoint.remove(context.out)
     return trainer.scene
 
@@ -51,6 +56,8 @@ class Trainer:
         self.seconds: dict[str, float] = {}
         device = scene.device
         self.generator = torch.Generator(device)
+        self.object_generators = [torch.Generator(device) for _ in range(scene.n_objects)]
+        self.threads = ObjectThreads(scene.n_objects, device)
         self.registered = torch.from_numpy(scene.registered).to(device)
         intrinsics = scaled_intrinsics(scene.intrinsics, pixels.width / scene.width, pixels.height / scene.height)
         self.intrinsics = torch.as_tensor(intrinsics, dtype=torch.float32, device=device)
@@ -102,59 +109,43 @@ class Trainer:
             with self._timed("previews"):
                 previews.write(self.scene, self.context.out / "previews", step)
 
+    @one_torch_thread()
     def _field_step(self) -> dict[str, Tensor]:
-        step, model = self.step, self.scene.model
-        self.generator.manual_seed(self.config.seed * 1_000_003 + step)
-        refined = self.schedule.refines_poses(step)
-        model.cameras.twist.requires_grad_(refined)
-        if step % CACHE_EVERY_STEPS == 0:
-            model.refresh_caches(share=1 / 8, decay=CACHE_DECAY, generator=self.generator)
+        """One step of the fields; on a CPU in one thread per object."""
+        config, model, step = self.config, self.scene.model, self.step
+        for k, generator in enumerate([self.generator, *self.object_generators]):
+            generator.manual_seed((config.seed * 1_000_003 + step) * MOST_STREAMS + k)
+        model.cameras.twist.requires_grad_(self.schedule.refines_poses(step))
         batch = self.pixels.batch(*self._draws(), self.generator)
-        result, unseen = self._losses(batch), self._unseen_loss()
-        total = result.total + self.config.guess_weight * unseen
+        unseen = self.pixels.draw_unseen(round(config.rays_per_step * config.unseen_share), self.generator)
+        directions = camera_directions(self.intrinsics, batch.xy_px)
+        scale = self._scale()
+
+        def forward(k: int) -> ObjectSamples:
+            wanted = self.registered[k, batch.frame]
+            if scale is None:
+                wanted = wanted & ((batch.column == k) | (batch.column == 0))
+            generator = self.object_generators[k]
+            settings = self.scene.marching
+            return object_samples(
+                model, k, batch, directions, wanted=wanted, settings=settings, unseen=unseen, step=step, generator=generator
+            )
+
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        parts = self.threads.run(forward)
+        samples = gathered([part.cut for part in parts], len(batch.column))
+        smooth = step % objectives.SMOOTH_EVERY_STEPS == 0
+        if scale is None:
+            result = objectives.alone_losses(config, model, samples, batch, smooth=smooth)
+        else:
+            result = objectives.composite_losses(config, model, samples, batch, scale, smooth=smooth)
+        result.total.backward()
+        self.threads.run(lambda k: parts[k].backward(config.guess_weight))
         self._set_rates()
         self.optimiser.step()
-        return result.terms | {"unseen": unseen, "total": total}
-
-    def _losses(self, batch: Batch) -> objectives.Losses:
-        model, config = self.scene.model, self.config
-        directions = camera_directions(self.intrinsics, batch.xy_px)
-        rays = [model.filmed_rays(k, batch.frame, directions) for k in range(self.scene.n_objects)]
-        wanted = self.registered[:, batch.frame].T
-        own = batch.column[:, None] == torch.arange(self.scene.n_objects, device=wanted.device)
-        scale = self._scale()
-        if scale is None:
-            wanted = wanted & (own | (batch.column == 0)[:, None])
-        expected = own * batch.guess[:, None]
-        samples = model.samples(
-            rays, wanted=wanted, kept=own, settings=self.scene.marching, expected=expected, generator=self.generator
-        )
-        smooth = self.step % objectives.SMOOTH_EVERY_STEPS == 0
-        if scale is None:
-            return objectives.alone_losses(config, model, samples, batch, smooth=smooth)
-        return objectives.composite_losses(config, model, samples, batch, scale, smooth=smooth)
-
-    def _unseen_loss(self) -> Tensor:
-        """Background that no frame shows against its guessed depth."""
-        model = self.scene.model
-        unseen = self.pixels.draw_unseen(round(self.config.rays_per_step * self.config.unseen_share), self.generator)
-        everywhere = torch.ones(len(unseen), dtype=torch.bool, device=unseen.depth.device)
-        marched = march(
-            model.fields[0],
-            model.cache(0),
-            Rays(unseen.origins, unseen.directions),
-            wanted=everywhere,
-            kept=everywhere,
-            nearest=model.nearest[0],
-            settings=self.scene.marching,
-            with_colour=False,
-            expected=unseen.depth,
-            generator=self.generator,
-        )
-        target = unseen.depth[marched.rows]
-        return losses.depth_loss(marched.weights(), marched.depth, target, torch.ones_like(target))
+        of_unseen = parts[0].unseen
+        assert of_unseen is not None
+        return result.terms | {"unseen": of_unseen, "total": result.total + config.guess_weight * of_unseen}
 
     def _scale(self) -> Tensor | None:
         """One valid combination for this step; None while objects are trained alone."""

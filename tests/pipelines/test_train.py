@@ -12,7 +12,7 @@ import torch
 from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus
 from pipelines.errors import InputError, ReconstructionError, UsageError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
-from pipelines.scene import marching
+from pipelines.scene import marching, object_step
 from pipelines.scene import trainer as training
 from pipelines.scene.scene import Scene
 from pipelines.scene.schedule import Phase, Schedule
@@ -177,6 +177,45 @@ def test_steps_that_compute_every_ray_stay_finite(toy_video, toy_labels, toy_sfm
         trainer.step += 1
     assert trainer._combinations is not None
     assert all(torch.isfinite(parameter).all() for parameter in trainer.scene.model.parameters())
+
+
+def trained_for(n: int, *inputs, out) -> training.Trainer:
+    """After n steps, of which some alternate, and some refine poses."""
+    trainer = training.Trainer.prepare(TrainConfig(**TINY, pose_rate=5e-4), *inputs, context(out))
+    for _ in range(n):
+        trainer._before_step()
+        trainer._field_step()
+        trainer.step += 1
+    assert trainer._combinations is not None
+    return trainer
+
+
+def test_the_number_of_threads_changes_nothing(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
+    inputs = (toy_video, toy_labels, toy_sfm)
+    monkeypatch.setattr(object_step, "n_cores", lambda: 3)
+    threaded = parameters(trained_for(6, *inputs, out=tmp_path / "three").scene)
+    monkeypatch.setattr(object_step, "n_cores", lambda: 1)
+    alone = parameters(trained_for(6, *inputs, out=tmp_path / "one").scene)
+    assert all(torch.equal(value, alone[name]) for name, value in threaded.items())
+
+
+def test_gradients_cross_the_cut_between_objects(toy_video, toy_labels, toy_sfm, tmp_path, monkeypatch) -> None:
+    """The two halves of a step have the gradients of the whole graph."""
+    inputs = (toy_video, toy_labels, toy_sfm)
+    halves, whole = (trained_for(7, *inputs, out=tmp_path / name) for name in ("halves", "whole"))
+    halves._field_step()
+
+    def of_the_unseen(part: object_step.ObjectSamples, weight: float) -> None:
+        if part.unseen is not None:
+            (weight * part.unseen).backward()
+
+    monkeypatch.setattr(object_step, "cut", lambda marched: marched)
+    monkeypatch.setattr(object_step.ObjectSamples, "backward", of_the_unseen)
+    whole._field_step()
+    expected = dict(whole.scene.model.named_parameters())
+    for name, parameter in halves.scene.model.named_parameters():
+        assert parameter.grad is not None and expected[name].grad is not None, name
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-7, msg=name)
 
 
 def test_rays_are_shared_out_whatever_is_asked() -> None:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pipelines.workers import in_threads
+from pipelines.workers import in_threads, n_cores
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -38,3 +38,10 @@ def test_the_first_error_ends_the_work():
     with pytest.raises(ValueError, match="item 3"):
         list(in_threads(work, range(1000), 2))
     assert len(started) < 20
+
+
+@pytest.mark.parametrize(("wanted", "most"), [("1", 1), ("", 8), ("0", 8), ("2,1", 8), ("64", 8)])
+def test_no_more_cores_than_asked_for(monkeypatch, wanted, most):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(32)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert n_cores() == most
