@@ -53,7 +53,9 @@ def choose_scenes(text: str, samples: Samples | None, n_objects: int) -> list[Ch
         if count < 1:
             raise UsageError(f"sample {text!r} asks for {count} scenes, expected at least 1")
         return [_sample(i, samples) for i in range(min(count, len(samples.score)))]
-    return [_sample(_whole_number(part, text), samples) for part in text.split(",")]
+    # One named twice is one scene: its files have one name.
+    named = dict.fromkeys(_whole_number(part, text) for part in text.split(","))
+    return [_sample(i, samples) for i in named]
 
 
 def _whole_number(part: str, text: str) -> int:

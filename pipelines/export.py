@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.artifacts import Labels, Samples, Sfm, Video, write_json
+from pipelines.artifacts import BACKGROUND, Labels, Samples, Sfm, Video, write_json
 from pipelines.choice import ChosenScene, choose_scenes
 from pipelines.formats.mesh_files import MeshFormat
 from pipelines.meshing.surfaces import MeshConfig
@@ -40,7 +40,7 @@ def read_by(name: str, *, metric: bool) -> frozenset[str]:
     sized = metric and name in WITH_UNIT
     is_read = {
         "mesh_format": name == "mesh",
-        "unlit": name in ("mesh", "glb"),
+        "unlit": name in ("mesh", "glb", "usd"),
         "meshing": name in ("mesh", "glb", "usd") or sized,
         "metric": name in WITH_UNIT,
         "sample": name in WITH_SCALES or sized,
@@ -65,7 +65,7 @@ class ExportConfig(StageConfig):
     metric: str | None = None
     """A known real length, such as "object 2 height = 0.3 m": meshes, GLB, USD and depth are then in metres."""
     unlit: bool = True
-    """GLB materials without shading: the colours already contain the light of the video."""
+    """GLB and USD materials without shading: the colours already contain the light of the video."""
     meshing: MeshConfig = MeshConfig()
 
     @property
@@ -257,7 +257,7 @@ def _write_usd(job: _Job) -> None:
         height=job.scene.height,
         fps=job.scene.fps,
         clipping_range=job.clipping_range(list(placements.values())),
-        metres_per_unit=1.0,
+        unlit=job.config.unlit,
     )
     described = {chosen.name: _describe(job, chosen, metres[chosen.name]) for chosen in job.chosen}
     write_json(path.with_name("scenes.json"), described)
@@ -265,21 +265,14 @@ def _write_usd(job: _Job) -> None:
 
 
 def _write_colmap(job: _Job) -> None:
-    from pipelines.formats.colmap import write_model
+    from pipelines.formats.colmap import write_dataset
 
     folder = job.folder("colmap")
-    image_names = [job.video.path(t).name for t in range(job.video.n_frames)]
+    copied: dict[int, Path] = {}
     for model, name in zip(job.sfm.objects, job.labels.names, strict=True):
         if model.usable:
             path = folder / file_name(model.object_id, name)
-            write_model(
-                path,
-                model,
-                intrinsics=job.sfm.intrinsics,
-                width=job.sfm.width,
-                height=job.sfm.height,
-                image_names=image_names,
-            )
+            write_dataset(path, model, intrinsics=job.sfm.intrinsics, video=job.video, labels=job.labels, copied=copied)
             job.written.append(path)
 
 
@@ -293,6 +286,7 @@ def _write_nerfstudio(job: _Job) -> None:
         registered=job.scene.registered[0],
         video=job.video,
         labels=job.labels,
+        background=job.sfm.objects[BACKGROUND],
     )
     job.written.append(path)
 

@@ -1,14 +1,16 @@
 """Sampled scenes as video: the filmed view, or what another camera would have seen.
 
 Several samples are also shown side by side: above each the filmed view, which is the same for all of them, below the view
-from elsewhere, which is not. Colour, depth and labels are written as mp4 and as single images.
+from elsewhere, which is not. Colour, depth and labels are written as mp4 and as single images; `cameras.json` tells the
+camera and the moment of each, as a path that can be edited and rendered again.
 """
 
+import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -21,12 +23,12 @@ from pipelines.errors import UsageError
 from pipelines.formats.mp4 import AddPicture, mp4_writer
 from pipelines.geometry import scaled_intrinsics
 from pipelines.progress import Advance
-from pipelines.scenery import SceneLike, ViewLike
+from pipelines.scenery import SceneLike
 from pipelines.stage import StageConfig, StageContext
 
 if TYPE_CHECKING:
+    from pipelines.cameras.observed import SeenBackground
     from pipelines.cameras.paths import Shot
-    from pipelines.meshing.views import ObjectViews
 
 PREVIEW_WIDTH_PX = 48
 """Size of the quick renderings that find what the camera looks at."""
@@ -36,6 +38,7 @@ MIN_MOVER_SHARE = 0.01
 GRID_COLUMNS = 4
 MOST_SIDE_PX = 16_384
 """What H.264 encoders take."""
+CAMERAS_FILE = "cameras.json"
 MAX_SCENES = 64
 """Every film that is being written keeps an encoder of some 33 MB."""
 
@@ -87,7 +90,7 @@ class RenderConfig(StageConfig):
 
 
 def render(config: RenderConfig, *, scene: SceneLike, samples: Samples | None, context: StageContext) -> list[Path]:
-    """Write videos and images into `context.out`; returns the videos. samples: None for scales of a person's own.
+    """Write videos, images and their cameras into `context.out`; returns the videos. samples: None for scales of one's own.
 
     Raises UsageError or InputError for a sample, frame range or camera path that cannot be honoured,
     ReconstructionError when there is no sample.
@@ -101,7 +104,7 @@ def render(config: RenderConfig, *, scene: SceneLike, samples: Samples | None, c
     elsewhere = any(shot.view_from_world is not None for shot in shots)
     side_by_side = config.grid and len(chosen) > 1
     first = config.outputs[0]
-    looks = _Looks(config, scene, seen=_seen_background(config, scene) if elsewhere and config.mark_unseen else None)
+    looks = _Looks(config, scene, seen=seen_background(config, scene) if elsewhere and config.mark_unseen else None)
     n_renders = len(shots) * len(chosen) * (2 if side_by_side and elsewhere else 1)
     with context.progress.task("render", n_renders) as advance, ExitStack() as stack:
         fps = scene.fps / config.frame_step if config.path_file is None and config.path != PathKind.FREEZE else scene.fps
@@ -122,7 +125,59 @@ def render(config: RenderConfig, *, scene: SceneLike, samples: Samples | None, c
                         ],
                     )
                 films.add("grid", side_by_side_picture(rows), index if config.images else None)
+        cameras = cameras_document(config, scene, shots, looks.depth_range)
+        (context.out / CAMERAS_FILE).write_text(_picture_per_line(cameras), encoding="utf-8")
         return films.paths
+
+
+def picture_size(config: RenderConfig, scene: SceneLike) -> tuple[int, int]:
+    """Width and height of the rendered pictures, px."""
+    width = config.width_px or min(scene.width, config.quick_width_px)
+    return width, max(1, round(width * scene.height / scene.width))
+
+
+def intrinsics_of(shot: "Shot", scene: SceneLike, width: int, height: int) -> Float[np.ndarray, "3 3"]:
+    """Of a shot's picture: its own, or those of the video at that size."""
+    if shot.intrinsics is not None:
+        return shot.intrinsics
+    return scaled_intrinsics(scene.intrinsics, width / scene.width, height / scene.height)
+
+
+def cameras_document(
+    config: RenderConfig, scene: SceneLike, shots: "list[Shot]", depth_range: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Which camera and which moment each picture shows, in the form that `pipelines.cameras.paths.read_path` takes.
+
+    depth_range: nearest and farthest depth of the colours of depth pictures, in world units; None where there are none.
+    """
+    width, height = picture_size(config, scene)
+    frames = [
+        {
+            "file": image_name(index),
+            "t": shot.t,
+            "view_from_world": (
+                scene.cam_from_obj[BACKGROUND, shot.t] if shot.view_from_world is None else shot.view_from_world
+            ).tolist(),
+            "intrinsics": intrinsics_of(shot, scene, width, height).tolist(),
+            "width": width,
+            "height": height,
+        }
+        for index, shot in enumerate(shots)
+    ]
+    colours = {} if depth_range is None else {"depth_colours": {"near": depth_range[0], "far": depth_range[1]}}
+    return {"frames": frames, **colours}
+
+
+def _picture_per_line(document: dict[str, Any]) -> str:
+    """As JSON, for people who edit it."""
+    members = {key: json.dumps(value) for key, value in document.items()}
+    members["frames"] = "[\n" + ",\n".join(json.dumps(frame) for frame in document["frames"]) + "\n]"
+    return "{" + ", ".join(f'"{key}": {text}' for key, text in members.items()) + "}\n"
+
+
+def image_name(index: int) -> str:
+    """Of a picture among the single images; its number in the video is the index."""
+    return f"{index:06d}.png"
 
 
 def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray, " K"]) -> "list[Shot]":
@@ -133,7 +188,8 @@ def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray,
     from pipelines.cameras import paths
 
     if config.path_file is not None:
-        return paths.read_path(config.path_file, scene.n_frames)
+        width, height = picture_size(config, scene)
+        return paths.read_path(config.path_file, scene.n_frames, width=width, height=height)
     last = scene.n_frames - 1 if config.last_frame is None else min(config.last_frame, scene.n_frames - 1)
     frames = [t for t in range(config.first_frame, last + 1, config.frame_step) if scene.registered[0, t]]
     if not frames:
@@ -161,6 +217,19 @@ def camera_path(config: RenderConfig, scene: SceneLike, scale: Float[np.ndarray,
             assert_never(unknown)
 
 
+def seen_background(config: RenderConfig, scene: SceneLike) -> "SeenBackground":
+    """What the filmed frames saw of the background, for marking the rest."""
+    from pipelines.cameras.observed import SeenBackground
+
+    return SeenBackground.of_scene(
+        scene,
+        n_views=config.seen_views,
+        width_px=config.seen_width_px,
+        depth_tolerance=config.seen_depth_tolerance,
+        min_opacity=config.min_opacity,
+    )
+
+
 def _pivots(scene: SceneLike, frames: list[int], scale: Float[np.ndarray, " K"]) -> Float[np.ndarray, " n"]:
     """Depth of what the camera looks at: the median over the movers (over everything where none is seen), smoothed in time."""
     from scipy.ndimage import gaussian_filter1d
@@ -181,37 +250,21 @@ def _pivots(scene: SceneLike, frames: list[int], scale: Float[np.ndarray, " K"])
     return gaussian_filter1d(pivots, sigma=min(4.0, len(frames) / 4), mode="nearest")
 
 
-def _seen_background(config: RenderConfig, scene: SceneLike) -> "ObjectViews":
-    """What the filmed frames saw of the background."""
-    from pipelines.meshing.surfaces import viewed_frames
-    from pipelines.meshing.views import ObjectViews
-
-    width = min(config.seen_width_px, scene.width)
-    frames = viewed_frames(scene, config.seen_views)
-    rays_of = np.zeros((len(frames), len(scene.object_ids), max(1, round(scene.height * width / scene.width)), width), bool)
-    rays_of[:, BACKGROUND] = True
-    maps = scene.alone_maps(width=width, frames=frames, rays_of=rays_of)
-    return ObjectViews.of_column(maps, BACKGROUND, min_opacity=config.min_opacity)
-
-
 @dataclass
 class _Looks:
     """Renders one shot of one scene into the pictures that are asked for."""
 
     config: RenderConfig
     scene: SceneLike
-    seen: "ObjectViews | None"
+    seen: "SeenBackground | None"
     depth_range: tuple[float, float] | None = None
 
     def pictures(self, shot: "Shot", scenario: ChosenScene, advance: Advance) -> dict[Output, UInt8[np.ndarray, "h w 3"]]:
         from pipelines.formats.depth import colourised
         from pipelines.formats.palette_png import palette
 
-        width = self.config.width_px or min(self.scene.width, self.config.quick_width_px)
-        height = max(1, round(width * self.scene.height / self.scene.width))
-        intrinsics = shot.intrinsics
-        if intrinsics is None:
-            intrinsics = scaled_intrinsics(self.scene.intrinsics, width / self.scene.width, height / self.scene.height)
+        width, height = picture_size(self.config, self.scene)
+        intrinsics = intrinsics_of(shot, self.scene, width, height)
         view = self.scene.render(
             t=shot.t,
             scale=scenario.scale,
@@ -225,7 +278,9 @@ class _Looks:
         for output in self.config.outputs:
             match output:
                 case Output.COLOUR:
-                    rgb = self._marked(view, shot, intrinsics)
+                    rgb = view.rgb
+                    if self.seen is not None and shot.view_from_world is not None:
+                        rgb = self.seen.marked(view, view_from_world=shot.view_from_world, intrinsics=intrinsics)
                     made[output] = np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
                 case Output.DEPTH:
                     depth = np.where(view.opacity > self.config.min_opacity, view.depth, 0.0)
@@ -235,23 +290,6 @@ class _Looks:
                 case unknown:
                     assert_never(unknown)
         return made
-
-    def _marked(self, view: ViewLike, shot: "Shot", intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "h w 3"]:
-        from pipelines.cameras.observed import hatched, unseen_background
-
-        if self.seen is None or shot.view_from_world is None:
-            return view.rgb
-        unseen = unseen_background(
-            view.depth,
-            view.label,
-            view.opacity,
-            view_from_world=shot.view_from_world,
-            intrinsics=intrinsics,
-            views=self.seen,
-            depth_tolerance=self.config.seen_depth_tolerance,
-            min_opacity=self.config.min_opacity,
-        )
-        return hatched(view.rgb, unseen)
 
     def _depth_range(self, depth: Float[np.ndarray, "h w"]) -> tuple[float, float]:
         """The colour scale: that of the first picture, for all of them."""
@@ -285,7 +323,7 @@ class _Films:
         if index is not None:
             images = self.folder / name
             images.mkdir(exist_ok=True)
-            Image.fromarray(picture).save(images / f"{index:06d}.png")
+            Image.fromarray(picture).save(images / image_name(index))
 
 
 def side_by_side_picture(rows: list[list[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:

@@ -246,13 +246,13 @@ STAGES: dict[str, Stage] = {
         Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=11),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=11),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",), version=6),
-        Stage("render", _render, lambda c: c.render, _render_needs, _path_file, version=2, variant=_render_variant),
+        Stage("render", _render, lambda c: c.render, _render_needs, _path_file, version=3, variant=_render_variant),
         Stage(
             "export",
             _export,
             lambda c: c.export.relevant,
             _export_needs,
-            version=f"3, meshing {MESHING_VERSION}",
+            version=f"4, meshing {MESHING_VERSION}",
             variant=lambda c: "-".join(sorted(c.export.wanted)),
         ),
         Stage(

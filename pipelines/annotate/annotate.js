@@ -12,6 +12,7 @@
 
   let video = null;
   let prompts = null;
+  let stored = null; // the prompts as they are in the file
   let past = [];
   let future = [];
   let selected = null;
@@ -65,10 +66,15 @@
 
   // ---- the prompts ----------------------------------------------------------------------------------------------
 
-  function change(next) {
+  function commit(next) {
     past.push(prompts);
     future = [];
     prompts = next;
+    renderSteps();
+  }
+
+  function change(next) {
+    commit(next);
     render();
     refreshMasks();
   }
@@ -77,6 +83,7 @@
     if (!from.length) return;
     to.push(prompts);
     prompts = from.pop();
+    if (!prompts.objects.some((one) => one.id === selected)) selected = null;
     render();
     refreshMasks();
   }
@@ -103,10 +110,12 @@
     change({ ...prompts, objects: [...prompts.objects, { id, name: `object ${id}` }] });
   }
 
+  /** A name changes no mask. Texts change in place: new rows would take the focus from the one that is clicked next. */
   function rename(id, name) {
-    const objects = prompts.objects.map((one) => (one.id === id ? { ...one, name } : one));
-    past.push(prompts);
-    prompts = { ...prompts, objects };
+    commit({ ...prompts, objects: prompts.objects.map((one) => (one.id === id ? { ...one, name } : one)) });
+    for (const option of document.querySelectorAll(`#objects option[value="into ${id}"]`)) {
+      option.textContent = `merge into ${name}`;
+    }
   }
 
   /** Make an automatic object part of another one, or of the background, or neither again. */
@@ -245,8 +254,7 @@
 
   function render() {
     element("objects").replaceChildren(...prompts.objects.map(objectRow));
-    element("undo").disabled = !past.length;
-    element("redo").disabled = !future.length;
+    renderSteps();
     element("base").value = prompts.base;
     const last = Math.max(1, video.frames - 1);
     const frames = [...new Set(prompts.prompts.map((one) => one.frame))];
@@ -256,6 +264,11 @@
       return tick;
     }));
     draw();
+  }
+
+  function renderSteps() {
+    element("undo").disabled = !past.length;
+    element("redo").disabled = !future.length;
   }
 
   async function follow() {
@@ -282,8 +295,10 @@
   }
 
   async function save() {
+    const sent = prompts;
     try {
-      const { saved } = await ask("api/save", prompts);
+      const { saved } = await ask("api/save", sent);
+      stored = sent;
       say(`Saved. Go on with: osn segment --prompts ${saved}`);
     } catch (error) {
       say(error.message, true);
@@ -353,7 +368,7 @@
 
   async function start() {
     video = await ask("api/start");
-    prompts = video.prompts;
+    prompts = stored = video.prompts;
     selected = prompts.objects[0]?.id ?? null;
     for (const canvas of [picture, marks]) [canvas.width, canvas.height] = [video.width, video.height];
     // Marks are drawn finer than the frame's own pixels.
@@ -373,5 +388,8 @@
   }
 
   window.addEventListener("resize", () => video && fit());
+  window.addEventListener("beforeunload", (event) => {
+    if (prompts !== stored) event.preventDefault();
+  });
   start().catch((error) => say(error.message, true));
 })();

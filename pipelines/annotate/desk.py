@@ -14,7 +14,7 @@ from pipelines.errors import InputError, OsnError
 from pipelines.formats.palette_png import palette
 from pipelines.progress import Progress, Silent
 from pipelines.segmentation.prompted import Prompter, apply_prompts, edited, predictor_of
-from pipelines.segmentation.prompts import NamedObject, ObjectPrompt, PromptFile
+from pipelines.segmentation.prompts import Base, NamedObject, ObjectPrompt, PromptFile
 from pipelines.stage import digest
 
 MASKS_KEPT = 256
@@ -68,13 +68,20 @@ class Desk:
         }
 
     def start(self) -> PromptFile:
-        """The saved prompts, or an empty file with the automatic objects' names."""
+        """The saved prompts, or an empty file; either with a name for every object that there is."""
+        prompts = PromptFile(width=self.video.width, height=self.video.height)
         if self.path.is_file():
-            saved = PromptFile.load(self.path).fitted(self.video.width, self.video.height, self.video.n_frames)
-            return saved.model_copy(update={"model": self.model})
-        names = self.automatic.names[1:] if self.automatic is not None else ()
-        named = tuple(NamedObject(id=k, name=name) for k, name in enumerate(names, start=1))
-        return PromptFile(width=self.video.width, height=self.video.height, model=self.model, objects=named)
+            prompts = PromptFile.load(self.path).fitted(self.video.width, self.video.height, self.video.n_frames)
+        return prompts.model_copy(update={"model": self.model, "objects": self._named(prompts)})
+
+    def _named(self, prompts: PromptFile) -> tuple[NamedObject, ...]:
+        """The page has a row for each name: also for automatic and prompted objects that the file says no name of."""
+        automatic = {} if self.automatic is None else dict(enumerate(self.automatic.names[1:], start=1))
+        prompted = {k: f"object {k}" for k in prompts.prompted}
+        # Under the base `nothing` an automatic object's number may be another object's.
+        names = automatic | prompted if prompts.base is Base.NOTHING else prompted | automatic
+        names |= {one.id: one.name for one in prompts.objects}
+        return tuple(NamedObject(id=k, name=names[k]) for k in sorted(names))
 
     def parsed(self, content: object) -> PromptFile:
         """Prompts that the page sent.

@@ -4,12 +4,15 @@ A field says something everywhere, also behind what always hid it. Such places a
 reconstructed.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float
 
 from pipelines.artifacts import BACKGROUND
 from pipelines.geometry import invert, pixel_centres, ray_directions, transform
 from pipelines.meshing.views import ObjectViews
+from pipelines.scenery import SceneLike, ViewLike
 
 LIGHT, DARK = 0.86, 0.74
 """The two greys of the hatching."""
@@ -31,29 +34,53 @@ def seen_points(points: Float[np.ndarray, "N 3"], views: ObjectViews, *, depth_t
     return seen
 
 
-def unseen_background(
-    depth: Float[np.ndarray, "h w"],
-    label: np.ndarray,
-    opacity: Float[np.ndarray, "h w"],
-    *,
-    view_from_world: Float[np.ndarray, "4 4"],
-    intrinsics: Float[np.ndarray, "3 3"],
-    views: ObjectViews,
-    depth_tolerance: float,
-    min_opacity: float,
-) -> Bool[np.ndarray, "h w"]:
-    """Pixels of a rendered view that show nothing, or background that no frame saw; specks and hairlines are ignored."""
-    import cv2
+@dataclass(frozen=True)
+class SeenBackground:
+    """What the filmed frames saw of the background, and what counts as having been seen."""
 
-    height, width = depth.shape
-    empty = opacity < min_opacity
-    asked = (label == BACKGROUND) & ~empty
-    dirs = ray_directions(intrinsics, pixel_centres(width, height))[asked]
-    points = transform(invert(view_from_world), dirs * depth[asked][:, None].astype(float))
-    unseen = empty.copy()
-    unseen[asked] = ~seen_points(points, views, depth_tolerance=depth_tolerance)
-    side = max(3, round(width / 48) | 1)
-    return cv2.medianBlur(unseen.astype(np.uint8), side).astype(bool) & (asked | empty)
+    views: ObjectViews
+    depth_tolerance: float
+    """Share of the depth by which the background may miss the surface that a filmed frame saw, and still count as seen."""
+    min_opacity: float
+    """Pixels below show nothing."""
+
+    @classmethod
+    def of_scene(
+        cls, scene: SceneLike, *, n_views: int, width_px: int, depth_tolerance: float, min_opacity: float
+    ) -> "SeenBackground":
+        """Ask so many filmed frames, evenly spread and rendered at most so wide."""
+        from pipelines.meshing.surfaces import viewed_frames
+
+        width = min(width_px, scene.width)
+        frames = viewed_frames(scene, n_views)
+        size = max(1, round(scene.height * width / scene.width)), width
+        rays_of = np.zeros((len(frames), len(scene.object_ids), *size), bool)
+        rays_of[:, BACKGROUND] = True
+        maps = scene.alone_maps(width=width, frames=frames, rays_of=rays_of)
+        views = ObjectViews.of_column(maps, BACKGROUND, min_opacity=min_opacity)
+        return cls(views, depth_tolerance, min_opacity)
+
+    def unseen(
+        self, view: ViewLike, *, view_from_world: Float[np.ndarray, "4 4"], intrinsics: Float[np.ndarray, "3 3"]
+    ) -> Bool[np.ndarray, "h w"]:
+        """Pixels of a rendered view that show nothing, or background that no frame saw; specks and hairlines are ignored."""
+        import cv2
+
+        height, width = view.depth.shape
+        empty = view.opacity < self.min_opacity
+        asked = (view.label == BACKGROUND) & ~empty
+        dirs = ray_directions(intrinsics, pixel_centres(width, height))[asked]
+        points = transform(invert(view_from_world), dirs * view.depth[asked][:, None].astype(float))
+        unseen = empty.copy()
+        unseen[asked] = ~seen_points(points, self.views, depth_tolerance=self.depth_tolerance)
+        side = max(3, round(width / 48) | 1)
+        return cv2.medianBlur(unseen.astype(np.uint8), side).astype(bool) & (asked | empty)
+
+    def marked(
+        self, view: ViewLike, *, view_from_world: Float[np.ndarray, "4 4"], intrinsics: Float[np.ndarray, "3 3"]
+    ) -> Float[np.ndarray, "h w 3"]:
+        """The view's colours, with these pixels hatched."""
+        return hatched(view.rgb, self.unseen(view, view_from_world=view_from_world, intrinsics=intrinsics))
 
 
 def hatched(rgb: Float[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:

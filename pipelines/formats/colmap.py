@@ -1,15 +1,18 @@
 """COLMAP's own files for one reconstructed object: `cameras.bin`, `images.bin`, `points3D.bin` and companions.
 
 Axes, pixel centres and `cam_from_world` agree with ours, so nothing is converted. COLMAP's "world" is the object's own frame.
+A data set is what 3D Gaussian splatting trains on: the model in `sparse/0`, its images in `images`, and in `masks` one PNG per
+image, named as COLMAP expects it (the image's whole name and `.png`): white where this object is seen, black elsewhere.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.artifacts import ObjectModel
+from pipelines.artifacts import Labels, ObjectModel, Video
 
 CAMERA_ID = 1
 
@@ -48,6 +51,49 @@ def write_model(
     reconstruction.update_point_3d_errors()
     folder.mkdir(parents=True, exist_ok=True)
     reconstruction.write_binary(str(folder))
+
+
+def write_dataset(
+    folder: Path,
+    model: ObjectModel,
+    *,
+    intrinsics: Float[np.ndarray, "3 3"],
+    video: Video,
+    labels: Labels,
+    copied: dict[int, Path] | None = None,
+) -> None:
+    """The registered frames, the object's masks in them, and its model.
+
+    copied: frames that lie in another object's data set already. They are linked, not copied, where the disk can do that;
+        those that are copied here are added.
+    """
+    from PIL import Image
+
+    copied = {} if copied is None else copied
+    names = [video.path(t).name for t in range(video.n_frames)]
+    write_model(
+        folder / "sparse" / "0", model, intrinsics=intrinsics, width=video.width, height=video.height, image_names=names
+    )
+    for part in ("images", "masks"):
+        (folder / part).mkdir(exist_ok=True)
+    for t in np.flatnonzero(model.registered).tolist():
+        image = folder / "images" / names[t]
+        # Not linked to the workspace's frame: who edits an exported image must not change what results were made from.
+        _link_or_copy(copied.get(t), video.path(t), image)
+        copied.setdefault(t, image)
+        seen = (labels.maps[t] == model.object_id).astype(np.uint8) * 255
+        Image.fromarray(seen).save(folder / "masks" / f"{names[t]}.png")
+
+
+def _link_or_copy(twin: Path | None, source: Path, target: Path) -> None:
+    """A second name of `twin`; a copy of `source` where there is none, or on a disk without links."""
+    if twin is not None:
+        try:
+            target.hardlink_to(twin)
+            return
+        except OSError:
+            pass
+    shutil.copyfile(source, target)
 
 
 def read_poses(folder: Path, image_names: Sequence[str]) -> tuple[Float[np.ndarray, "T 4 4"], np.ndarray]:

@@ -14,8 +14,9 @@ AddPicture = Callable[[np.ndarray], None]
 
 
 @contextmanager
-def mp4_writer(path: Path, width: int, height: int, fps: float) -> Generator[AddPicture, None, None]:
-    """`with mp4_writer(path, w, h, fps) as add: add(rgb) ...`; odd sides are padded by repeating the edge.
+def mp4_writer(path: Path, width: int, height: int, fps: float, *, crf: int = 10) -> Generator[AddPicture, None, None]:
+    """`with mp4_writer(path, w, h, fps) as add: add(rgb) ...`; odd sides are padded by repeating the edge, which 4:2:0 colour
+    needs. crf: x264's constant rate factor, smaller for more quality; 10 is hardly told from the original.
 
     Raises WorkspaceError: the encoder failed (disk full), which it may do only when the last pictures are written.
     """
@@ -24,7 +25,14 @@ def mp4_writer(path: Path, width: int, height: int, fps: float) -> Generator[Add
     padding = ((0, height % 2), (0, width % 2), (0, 0))
     size = (width + width % 2, height + height % 2)
     writer = imageio_ffmpeg.write_frames(
-        str(path), size, fps=fps or 12.0, codec="libx264", quality=8, macro_block_size=2, ffmpeg_log_level="error"
+        str(path),
+        size,
+        fps=fps or 12.0,
+        codec="libx264",
+        quality=None,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=["-crf", str(crf), "-preset", "medium"],
     )
 
     def add(picture: UInt8[np.ndarray, "h w 3"]) -> None:

@@ -1,8 +1,8 @@
 """nerfstudio's `transforms.json`: the filming camera in the background's frame, with images and masks.
 
 transform_matrix is world_from_camera with OpenGL camera axes (x right, y up, looking along -z); the world's axes stay those
-of the background's frame, so `applied_transform` is the identity. Pixel centres are at +0.5, as here. Masks are white where
-the background is seen: movers and unknown pixels are left out of training.
+of the background's frame, so `applied_transform` is the identity, and points are as they are. Pixel centres are at +0.5, as
+here. Masks are white where the background is seen: movers and unknown pixels are left out of training.
 """
 
 from pathlib import Path
@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.artifacts import BACKGROUND, Labels, Video, write_json
+from pipelines.artifacts import BACKGROUND, Labels, ObjectModel, Video, write_json
 from pipelines.formats.placement import GL_FROM_CV_CAMERA
 from pipelines.geometry import invert
+
+POINTS_FILE = "sparse_pc.ply"
+"""As nerfstudio's own converters name it; the path in `ply_file_path` is relative to the folder."""
 
 
 def transforms(
@@ -64,17 +67,25 @@ def write_nerfstudio(
     registered: Bool[np.ndarray, " T"],
     video: Video,
     labels: Labels,
+    background: ObjectModel | None = None,
 ) -> Path:
-    """A folder that nerfstudio trains on: transforms.json, images, masks."""
+    """A folder that nerfstudio trains on: transforms.json, images, masks, and the points of the background, if given, from
+    which splatfacto starts (else it starts from random ones)."""
     import shutil
 
     from PIL import Image
+
+    from pipelines.formats.mesh_files import write_points
 
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for t in np.flatnonzero(registered):
         shutil.copyfile(video.path(int(t)), folder / "images" / f"{t:06d}.png")
-        background = (labels.maps[t] == BACKGROUND).astype(np.uint8) * 255
-        Image.fromarray(background).save(folder / "masks" / f"{t:06d}.png")
-    write_json(folder / "transforms.json", transforms(intrinsics, video.width, video.height, cam_from_world, registered))
+        seen = (labels.maps[t] == BACKGROUND).astype(np.uint8) * 255
+        Image.fromarray(seen).save(folder / "masks" / f"{t:06d}.png")
+    document = transforms(intrinsics, video.width, video.height, cam_from_world, registered)
+    if background is not None and len(background.points) > 0:
+        write_points(folder / POINTS_FILE, background.points, background.point_rgb)
+        document["ply_file_path"] = POINTS_FILE
+    write_json(folder / "transforms.json", document)
     return folder / "transforms.json"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.geometry import invert, world_from_obj
+from pipelines.geometry import invert, rigid, world_from_obj
 from pipelines.scenery import SceneLike
 
 GL_FROM_CV_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -34,6 +34,7 @@ class Placement:
     visible: Bool[np.ndarray, "K T"]
     """False where the object or the camera did not register: its pose there is that of the nearest registered frame."""
     camera_translation: Float[np.ndarray, "T 3"]
+    """In frames where the camera did not register as in `in_between`; so are its turns."""
     camera_quaternion: Float[np.ndarray, "T 4"]
 
     def rotation(self, column: int, t: int) -> Float[np.ndarray, "3 3"]:
@@ -83,6 +84,20 @@ def nearest_registered(registered: Bool[np.ndarray, " T"]) -> np.ndarray:
     return frames if len(known) == 0 else known[np.abs(frames[:, None] - known).argmin(1)]
 
 
+def in_between(world_from_cam: Float[np.ndarray, "T 4 4"], registered: Bool[np.ndarray, " T"]) -> Float[np.ndarray, "T 4 4"]:
+    """The same, with unregistered frames filled in: inside a gap the camera turns (slerp) and moves evenly, so that it does
+    not jump there; before the first registered frame and after the last it stands still."""
+    from scipy.spatial.transform import Rotation, Slerp
+
+    known = np.flatnonzero(registered)
+    if len(known) < 2:
+        return world_from_cam[nearest_registered(registered)]
+    frames = np.clip(np.arange(len(registered)), known[0], known[-1])
+    turned = Slerp(known, Rotation.from_matrix(world_from_cam[known, :3, :3]))(frames).as_matrix()
+    moved = np.stack([np.interp(frames, known, along) for along in world_from_cam[known, :3, 3].T], -1)
+    return np.where(registered[:, None, None], world_from_cam, rigid(turned, moved))
+
+
 def continuous_quaternions(rotation: Float[np.ndarray, "T 3 3"]) -> Float[np.ndarray, "T 4"]:
     """Unit quaternions (x, y, z, w) without sign jumps: each within 90 degrees (in 4-space) of the one before."""
     from scipy.spatial.transform import Rotation
@@ -96,7 +111,8 @@ def continuous_quaternions(rotation: Float[np.ndarray, "T 3 3"]) -> Float[np.nda
 
 def place(scene: SceneLike, scale: Float[np.ndarray, " K"], *, unit: float = 1.0) -> Placement:
     """The scene under a scale combination; `unit` is the length of one world unit in the exported file (metres)."""
-    cam_from_world = scene.cam_from_obj[0][nearest_registered(scene.registered[0])]
+    world_from_cam = in_between(invert(scene.cam_from_obj[0]), scene.registered[0])
+    cam_from_world = invert(world_from_cam)
     upright = upright_from_world(cam_from_world)
     visible = scene.registered & scene.registered[:1]
     translation, quaternion = [], []
@@ -105,7 +121,7 @@ def place(scene: SceneLike, scale: Float[np.ndarray, " K"], *, unit: float = 1.0
         placed = world_from_obj(cam_from_world[held], cam_from_obj[held], float(s))
         translation.append(placed[:, :3, 3] @ upright.T * unit)
         quaternion.append(continuous_quaternions(upright @ placed[:, :3, :3] / s))
-    camera = invert(cam_from_world) @ GL_FROM_CV_CAMERA
+    camera = world_from_cam @ GL_FROM_CV_CAMERA
     return Placement(
         times_s=np.arange(scene.n_frames) / scene.fps,
         scale=np.asarray(scale, float) * unit,

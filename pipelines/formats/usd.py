@@ -2,7 +2,7 @@
 
 Axes and units come converted from `pipelines.formats.placement`: y up, camera looking along -z. Meshes and rotations are
 common to all samples and written once; a variant holds the objects' scales and translations. Time codes are frame
-numbers. Needs the extra `usd` (usd-core).
+numbers. The unit is the metre, also where no real length is known and lengths are arbitrary. Needs the extra `usd` (usd-core).
 """
 
 import re
@@ -20,8 +20,9 @@ from pipelines.meshing.mesh import Mesh, linear_rgb
 
 VARIANT_SET = "sample"
 ROOT = "/scene"
-FOCAL_LENGTH_MM = 50.0
-"""Arbitrary: USD stores apertures beside it, and only their ratio counts."""
+MATERIAL = f"{ROOT}/materials/vertex_colours"
+FOCAL_LENGTH = 0.5
+"""50 mm, where a scene unit is a metre: USD has lens and apertures in tenths of a scene unit. Only their ratio counts."""
 
 
 def _pxr() -> ModuleType:
@@ -50,11 +51,12 @@ def write_usd(
     height: int,
     fps: float,
     clipping_range: tuple[float, float],
-    metres_per_unit: float,
+    unlit: bool = True,
 ) -> Path:
     """One stage. placements: variant name -> where everything is under that sample; the first is selected.
 
     clipping_range: near and far plane of the filming camera, in the units of the placements.
+    unlit: show the vertex colours as they are, instead of lighting them once more.
     """
     pxr = _pxr()
     from pxr import Sdf, Usd, UsdGeom
@@ -62,18 +64,19 @@ def write_usd(
     stage = Usd.Stage.CreateNew(str(path))
     first = next(iter(placements.values()))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
-    UsdGeom.SetStageMetersPerUnit(stage, metres_per_unit)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
     stage.SetTimeCodesPerSecond(fps)
     stage.SetFramesPerSecond(fps)
     stage.SetStartTimeCode(0)
     stage.SetEndTimeCode(len(first.times_s) - 1)
     root = UsdGeom.Xform.Define(stage, Sdf.Path(ROOT)).GetPrim()
     stage.SetDefaultPrim(root)
+    material = _write_material(pxr, stage, unlit=unlit)
     prims = {}
     for column, (mesh, name) in enumerate(zip(meshes, names, strict=True)):
         if len(mesh.faces) > 0:
             prims[column] = f"{ROOT}/{prim_name(f'object_{name}')}"
-            _write_object(pxr, stage, prims[column], mesh, first, column)
+            _write_object(pxr, stage, prims[column], mesh, material, first, column)
     camera = _write_camera(pxr, stage, first, intrinsics, width, height)
     camera.CreateClippingRangeAttr(pxr.Gf.Vec2f(*clipping_range))
     variants = root.GetVariantSets().AddVariantSet(VARIANT_SET)
@@ -89,8 +92,32 @@ def write_usd(
     return path
 
 
-def _write_object(pxr: ModuleType, stage, prim: str, mesh: Mesh, placement: Placement, column: int) -> None:
+def _write_material(pxr: ModuleType, stage, *, unlit: bool) -> Any:
+    """One for all meshes. Programs that light a scene ignore `displayColor` unless a material reads it."""
+    from pxr import UsdShade
+
+    types = pxr.Sdf.ValueTypeNames
+    material = UsdShade.Material.Define(stage, MATERIAL)
+    reader = UsdShade.Shader.Define(stage, f"{MATERIAL}/colour")
+    reader.CreateIdAttr("UsdPrimvarReader_float3")
+    reader.CreateInput("varname", types.String).Set("displayColor")
+    surface = UsdShade.Shader.Define(stage, f"{MATERIAL}/surface")
+    surface.CreateIdAttr("UsdPreviewSurface")
+    surface.CreateInput("roughness", types.Float).Set(1.0)
+    if unlit:
+        surface.CreateInput("diffuseColor", types.Color3f).Set(pxr.Gf.Vec3f(0, 0, 0))
+        # With a specular colour, which is black by default, nothing is reflected, either.
+        surface.CreateInput("useSpecularWorkflow", types.Int).Set(1)
+    shown = surface.CreateInput("emissiveColor" if unlit else "diffuseColor", types.Color3f)
+    shown.ConnectToSource(reader.CreateOutput("result", types.Float3))
+    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
+    return material
+
+
+def _write_object(pxr: ModuleType, stage, prim: str, mesh: Mesh, material: Any, placement: Placement, column: int) -> None:
     """The node with its rotation and visibility over time, and the mesh below it."""
+    from pxr import UsdShade
+
     Gf, UsdGeom, Vt = pxr.Gf, pxr.UsdGeom, pxr.Vt
     node = UsdGeom.Xform.Define(stage, prim)
     node.AddTranslateOp(UsdGeom.XformOp.PrecisionDouble)
@@ -111,6 +138,7 @@ def _write_object(pxr: ModuleType, stage, prim: str, mesh: Mesh, placement: Plac
     shape.CreateExtentAttr([Gf.Vec3f(*mesh.vertices.min(0).tolist()), Gf.Vec3f(*mesh.vertices.max(0).tolist())])
     colours = shape.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex)
     colours.Set(Vt.Vec3fArray.FromNumpy(linear_rgb(mesh.rgb).astype(np.float32)))
+    UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
 
 
 def _write_rotation(pxr: ModuleType, op, quaternion: Float[np.ndarray, "T 4"], *, static: bool) -> None:
@@ -133,15 +161,15 @@ def _write_sample(pxr: ModuleType, stage, prim: str, placement: Placement, colum
 def _write_camera(
     pxr: ModuleType, stage, placement: Placement, intrinsics: Float[np.ndarray, "3 3"], width: int, height: int
 ) -> Any:
-    """The filming camera and its turns. Apertures and offsets in the same (arbitrary) unit as the focal length."""
+    """The filming camera and its turns. Apertures and offsets have the unit of the focal length."""
     UsdGeom = pxr.UsdGeom
     camera = UsdGeom.Camera.Define(stage, f"{ROOT}/filmed_camera")
     (fx, _, cx), (_, fy, cy) = intrinsics[0], intrinsics[1]
-    camera.CreateFocalLengthAttr(FOCAL_LENGTH_MM)
-    camera.CreateHorizontalApertureAttr(FOCAL_LENGTH_MM * width / fx)
-    camera.CreateVerticalApertureAttr(FOCAL_LENGTH_MM * height / fy)
-    camera.CreateHorizontalApertureOffsetAttr(FOCAL_LENGTH_MM * (width / 2 - cx) / fx)
-    camera.CreateVerticalApertureOffsetAttr(FOCAL_LENGTH_MM * (cy - height / 2) / fy)
+    camera.CreateFocalLengthAttr(FOCAL_LENGTH)
+    camera.CreateHorizontalApertureAttr(FOCAL_LENGTH * width / fx)
+    camera.CreateVerticalApertureAttr(FOCAL_LENGTH * height / fy)
+    camera.CreateHorizontalApertureOffsetAttr(FOCAL_LENGTH * (width / 2 - cx) / fx)
+    camera.CreateVerticalApertureOffsetAttr(FOCAL_LENGTH * (cy - height / 2) / fy)
     camera.AddTranslateOp(UsdGeom.XformOp.PrecisionDouble)
     _write_rotation(pxr, camera.AddOrientOp(UsdGeom.XformOp.PrecisionDouble), placement.camera_quaternion, static=False)
     return camera

@@ -109,9 +109,6 @@ def heat_map(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
 
 
-def rendered_bytes(rgb: Float[np.ndarray, "h w 3"], opacity: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A rendered view as bytes; where nothing was ever seen it is hatched, not smeared."""
-    image = np.round(255 * np.clip(rgb, 0, 1)).astype(np.uint8)
-    rows, columns = np.indices(opacity.shape)
-    hatch = np.where((rows + columns) % 8 < 2, 150, 205).astype(np.uint8)
-    return np.where((opacity > 0.5)[..., None], image, hatch[..., None])
+def rendered_bytes(rgb: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A rendered view as bytes."""
+    return np.round(255 * np.clip(rgb, 0, 1)).astype(np.uint8)

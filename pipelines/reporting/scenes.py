@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.artifacts import Samples
-from pipelines.geometry import rigid
+from pipelines.geometry import rigid, scaled_intrinsics
 from pipelines.meshing.surfaces import scene_fingerprint
+from pipelines.render import RenderConfig, seen_background
 from pipelines.reporting.pictures import rendered_bytes
 from pipelines.scenery import SceneLike
 from pipelines.stage import StageContext
 
-PICTURES_VERSION = 1
+PICTURES_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,27 @@ def aside_view(scene: SceneLike, t: int, scale: Float[np.ndarray, " K"], turn_de
 def sample_pictures(
     scene: SceneLike, samples: Samples, *, n: int, width_px: int, turn_deg: float, context: StageContext
 ) -> SamplePictures:
-    """Render the first n samples (a diverse subset) from one camera beside the filming one."""
+    """Render the first n samples (a diverse subset) from one camera beside the filming one, marked as `osn render` does."""
     t, height = middle_frame(scene), max(1, round(scene.height * width_px / scene.width))
     index = tuple(range(min(n, len(samples.score))))
     view = aside_view(scene, t, samples.scale.mean(0), turn_deg)
+    intrinsics = scaled_intrinsics(scene.intrinsics, width_px / scene.width, height / scene.height)
 
     def make(folder: Path) -> None:
+        background = seen_background(RenderConfig(), scene)
         with context.progress.task("pictures", len(index) + 1) as advance:
-            pictures = []
-            for scale, camera in [(samples.scale[0], None), *((samples.scale[i], view) for i in index)]:
-                seen = scene.render(t=t, scale=scale, view_from_world=camera, width=width_px, height=height)
-                pictures.append(rendered_bytes(seen.rgb, seen.opacity))
+            pictures = [rendered_bytes(scene.render(t=t, scale=samples.scale[0], width=width_px, height=height).rgb)]
+            advance(1)
+            for i in index:
+                seen = scene.render(
+                    t=t,
+                    scale=samples.scale[i],
+                    view_from_world=view,
+                    intrinsics=intrinsics,
+                    width=width_px,
+                    height=height,
+                )
+                pictures.append(rendered_bytes(background.marked(seen, view_from_world=view, intrinsics=intrinsics)))
                 advance(1)
         np.savez(folder / "pictures.npz", pictures=np.stack(pictures))
 

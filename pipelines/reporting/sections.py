@@ -141,7 +141,7 @@ def samples_section(found: Findings, pictures: SamplePictures | None) -> Html:
         figures.append(tag("figure", tag("img", src=jpeg_uri(picture), alt=f"sample {index}"), caption))
     said = (
         f"Frame {pictures.frame} of {len(samples.score):,} sampled scenes' first {len(pictures.index)} (a diverse subset), "
-        "seen from beside the camera that filmed. Hatched: nothing is known there."
+        "seen from beside the camera that filmed. Hatched: no frame ever saw that place."
     )
     return join([tag("p", said), tag("div", *figures, class_="grid"), _summary(found, "sample")])
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines.artifacts import UNKNOWN, Video
-from pipelines.errors import WorkspaceError
+from pipelines.formats.mp4 import mp4_writer
 from pipelines.formats.palette_png import palette
 from pipelines.progress import Progress
 
@@ -15,6 +15,8 @@ TINT = 0.45
 """Share of the object's colour in the overlay."""
 MIN_HEIGHT_PX = 240
 """Smaller videos are enlarged, so that the numbers can be read."""
+OVERLAY_CRF = 15
+"""Flat tints and outlines bear more compression than pictures."""
 
 
 def write_overlay(path: Path, video: Video, maps: UInt8[np.ndarray, "T H W"], progress: Progress) -> None:
@@ -22,25 +24,14 @@ def write_overlay(path: Path, video: Video, maps: UInt8[np.ndarray, "T H W"], pr
 
     Raises WorkspaceError: the encoder failed (disk full).
     """
-    import imageio_ffmpeg
-
     factor = max(1, -(-MIN_HEIGHT_PX // video.height))
-    size = (video.width * factor, video.height * factor)
-    padded = tuple(side + side % 2 for side in size)
-    writer = imageio_ffmpeg.write_frames(
-        str(path), padded, fps=video.fps or 12.0, codec="libx264", quality=7, macro_block_size=2, ffmpeg_log_level="error"
-    )
-    try:
-        writer.send(None)
-        with progress.task("overlay", video.n_frames) as advance:
-            for picture in _pictures(video, maps, factor):
-                height, width = picture.shape[:2]
-                writer.send(np.pad(picture, ((0, padded[1] - height), (0, padded[0] - width), (0, 0)), mode="edge"))
-                advance(1)
-    except OSError as error:
-        raise WorkspaceError(f"the overlay video {path} could not be written ({error}): is the disk full?") from None
-    finally:
-        writer.close()
+    with (
+        mp4_writer(path, video.width * factor, video.height * factor, video.fps, crf=OVERLAY_CRF) as add,
+        progress.task("overlay", video.n_frames) as advance,
+    ):
+        for picture in _pictures(video, maps, factor):
+            add(picture)
+            advance(1)
 
 
 def _pictures(video: Video, maps: UInt8[np.ndarray, "T H W"], factor: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:

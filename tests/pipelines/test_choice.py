@@ -13,6 +13,7 @@ def test_every_form(toy_samples):
     assert [c.index for c in choose_scenes("best", toy_samples, 2)] == [3]
     assert [c.index for c in choose_scenes("2", toy_samples, 2)] == [2]
     assert [c.index for c in choose_scenes("4, 0", toy_samples, 2)] == [4, 0]
+    assert [c.index for c in choose_scenes("3,1,03", toy_samples, 2)] == [3, 1]
     assert [c.index for c in choose_scenes("diverse:2", toy_samples, 2)] == [0, 1]
     assert [c.index for c in choose_scenes("diverse:99", toy_samples, 2)] == [0, 1, 2, 3, 4]
     (own,) = choose_scenes("scales:0.5,2", toy_samples, 2)

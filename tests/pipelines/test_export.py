@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.artifacts import ObjectModel, Sfm, SfmStatus
 from pipelines.errors import ReconstructionError, UsageError
@@ -58,13 +60,13 @@ def items(tmp_path_factory) -> ItemCache:
 def exported(toy_scene, toy_video, toy_labels, toy_samples, toy_sfm, items, tmp_path):
     """Runs an export; returns its folder and what it says it wrote."""
 
-    def run(samples=toy_samples, **options):
+    def run(samples=toy_samples, sfm=toy_sfm, **options):
         config = ExportConfig(meshing=MESHING, **options)
         written = export(
             config,
             video=toy_video,
             labels=toy_labels,
-            sfm=toy_sfm,
+            sfm=sfm,
             scene=toy_scene,
             samples=samples,
             context=StageContext(tmp_path, items),
@@ -168,19 +170,66 @@ def test_transforms_json_gives_the_rays_of_the_filming_camera_again(exported, to
         assert np.allclose(np.array(frame["transform_matrix"])[:3, 2], -expected[2, :3])
 
 
+def test_nerfstudio_starts_from_points_that_its_cameras_see_where_they_were_tracked(exported, toy_sfm):
+    """As nerfstudio does: the points go through the same world as `transform_matrix`, the path is relative to the folder."""
+    import trimesh
+
+    _, (path,) = exported(nerfstudio=True)
+    document = json.loads(path.read_text())
+    assert document["ply_file_path"] == "sparse_pc.ply"
+    cloud = trimesh.load(path.parent / document["ply_file_path"])
+    assert np.asarray(cloud.colors)[0, :3].tolist() == [100, 100, 100]
+    background = toy_sfm.objects[0]
+    for t in (0, 5):
+        intrinsics, cam_from_world = camera_of(document, t)
+        found = project(intrinsics, transform(cam_from_world, np.asarray(cloud.vertices, float)))
+        assert np.allclose(found, background.obs_xy_px[background.obs_frame == t], atol=0.01)
+
+
 def test_colmap_reads_its_models_back_with_the_same_reprojection_error(exported, toy_sfm, toy_video):
     import pycolmap
 
     _, written = exported(colmap=True)
     assert [path.name for path in written] == ["00_background", "01_ball", "03_box"]
     for path, model in zip(written, (toy_sfm.objects[0], toy_sfm.objects[1], toy_sfm.objects[3]), strict=True):
-        reconstruction = pycolmap.Reconstruction(str(path))
+        reconstruction = pycolmap.Reconstruction(str(path / "sparse" / "0"))
         assert reconstruction.num_reg_images() == toy_video.n_frames
         assert reconstruction.num_points3D() == 30
         assert reconstruction.compute_mean_reprojection_error() < 1e-6
         found = {image.name: image.cam_from_world().matrix() for image in reconstruction.images.values()}
-        assert all((toy_video.folder / name).is_file() for name in found)
+        assert sorted(found) == sorted(image.name for image in (path / "images").iterdir())
         assert np.allclose(found["000005.png"], model.cam_from_obj[5, :3])
+
+
+def test_a_colmap_folder_is_a_data_set_of_one_object(exported, toy_sfm, toy_video, toy_labels):
+    """Its registered frames, as they were filmed, and a mask for each; frames that objects share lie on the disk once."""
+    registered = toy_sfm.objects[1].registered.copy()
+    registered[2] = False
+    ball = dataclasses.replace(toy_sfm.objects[1], registered=registered)
+    seen_in = toy_sfm.objects[1].obs_frame != 2
+    ball = dataclasses.replace(ball, **{name: getattr(ball, name)[seen_in] for name in ("obs_point", "obs_frame", "obs_xy_px")})
+    _, (background, folder, _) = exported(
+        sfm=dataclasses.replace(toy_sfm, objects=(toy_sfm.objects[0], ball, *toy_sfm.objects[2:])), colmap=True
+    )
+    names = [f"{t:06d}.png" for t in range(8) if t != 2]
+    assert sorted(path.name for path in (folder / "images").iterdir()) == names
+    assert sorted(path.name for path in (folder / "masks").iterdir()) == [f"{name}.png" for name in names]
+    assert (folder / "images" / names[4]).read_bytes() == toy_video.path(5).read_bytes()
+    mask = np.asarray(Image.open(folder / "masks" / f"{names[4]}.png"))
+    assert np.array_equal(mask, np.where(toy_labels.maps[5] == 1, 255, 0))
+    assert np.array_equal(np.asarray(Image.open(background / "masks" / f"{names[4]}.png")) == 255, toy_labels.maps[5] == 0)
+    assert (folder / "images" / names[4]).samefile(background / "images" / names[4])
+    assert not (folder / "images" / names[4]).samefile(toy_video.path(5))
+
+
+def test_on_a_disk_without_links_images_are_copied(exported, monkeypatch):
+    def refuse(self, target):
+        raise PermissionError("links are not allowed here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    _, (background, ball, _) = exported(colmap=True)
+    images = [folder / "images" / "000003.png" for folder in (background, ball)]
+    assert images[0].read_bytes() == images[1].read_bytes() and not images[0].samefile(images[1])
 
 
 def test_depth_images_hold_the_filmed_depth(exported, toy_scene, toy_samples):
@@ -255,6 +304,27 @@ def test_usd_variants_place_objects_as_the_glb_does(exported, toy_scene, toy_sam
                 found = (clip[:, :2] / clip[:, 3:] * [1, -1] + 1) / 2 * [toy_scene.width, toy_scene.height]
                 in_camera = transform(toy_scene.cam_from_obj[column, t], points.astype(float))
                 assert np.allclose(found, project(toy_scene.intrinsics, in_camera), atol=0.01)
+
+
+@pytest.mark.parametrize(("unlit", "shown"), [(True, "emissiveColor"), (False, "diffuseColor")])
+def test_usd_has_a_50_mm_lens_and_shows_the_colours_lit_or_unlit(exported, unlit, shown):
+    """Lens and apertures are in tenths of a scene unit, which is a metre."""
+    Usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
+    from pxr import UsdGeom, UsdShade
+
+    _, (path,) = exported(usd=True, unlit=unlit)
+    stage = Usd.Stage.Open(str(path))
+    camera = UsdGeom.Camera(stage.GetPrimAtPath("/scene/filmed_camera"))
+    assert camera.GetFocalLengthAttr().Get() == pytest.approx(0.5)
+    assert camera.GetHorizontalApertureAttr().Get() == pytest.approx(0.5 * 128 / 140)
+    mesh = stage.GetPrimAtPath("/scene/object_01_ball/mesh")
+    surface = UsdShade.MaterialBindingAPI(mesh).ComputeBoundMaterial()[0].ComputeSurfaceSource()[0]
+    assert surface.GetIdAttr().Get() == "UsdPreviewSurface"
+    reader = UsdShade.Shader(surface.GetInput(shown).GetConnectedSource()[0].GetPrim())
+    assert (reader.GetIdAttr().Get(), reader.GetInput("varname").Get()) == ("UsdPrimvarReader_float3", "displayColor")
+    assert UsdGeom.PrimvarsAPI(mesh).GetPrimvar("displayColor").HasValue()
+    if unlit:
+        assert tuple(surface.GetInput("diffuseColor").Get()) == (0, 0, 0)
 
 
 def test_usd_knows_the_unit_and_the_depths_of_each_variant(exported, toy_scene):

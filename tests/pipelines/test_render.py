@@ -107,6 +107,39 @@ def test_a_path_from_a_file(rendered, toy_scene, tmp_path):
     assert len(decoded(path)) == 1
 
 
+@pytest.mark.parametrize("path", ["filmed", "sway"])
+def test_the_cameras_that_were_rendered_are_a_path_that_renders_the_same(toy_scene, toy_samples, tmp_path, path):
+    def run(folder: str, **options) -> Path:
+        context = StageContext(tmp_path / folder, ItemCache(tmp_path / "items"))
+        context.out.mkdir()
+        config = RenderConfig(samples="0", mark_unseen=False, width_px=64, outputs=(Output.COLOUR, Output.DEPTH), **options)
+        render(config, scene=toy_scene, samples=toy_samples, context=context)
+        return context.out
+
+    first = run("first", path=path, first_frame=3, frame_step=2)
+    document = json.loads((first / "cameras.json").read_text())
+    assert [(one["file"], one["t"]) for one in document["frames"]] == [("000000.png", 3), ("000001.png", 5), ("000002.png", 7)]
+    assert (document["frames"][0]["width"], document["frames"][0]["height"]) == (64, 48)
+    assert np.allclose(document["frames"][1]["intrinsics"], [[70, 0, 32], [0, 70, 24], [0, 0, 1]])
+    again = run("again", path=str(first / "cameras.json"))
+    for output in ("colour", "depth"):
+        for name in ("000000.png", "000001.png", "000002.png"):
+            images = [np.asarray(Image.open(folder / f"sample_0000_{output}" / name)) for folder in (first, again)]
+            assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    assert json.loads((again / "cameras.json").read_text()) == document
+
+
+def test_cameras_tell_the_depths_behind_the_colours(rendered, toy_scene, tmp_path):
+    rendered(path="filmed", samples="scales:1,1", outputs=(Output.DEPTH,), last_frame=1)
+    near_far = json.loads((tmp_path / "cameras.json").read_text())["depth_colours"]
+    depth = toy_scene.render(t=0, scale=np.ones(3)).depth
+    assert (near_far["near"], near_far["far"]) == pytest.approx(tuple(np.quantile(depth, [0.01, 0.99])))
+    image = np.asarray(Image.open(tmp_path / "own_scales_depth" / "000000.png"))
+    assert np.array_equal(image, colourised(depth, near_far["near"], near_far["far"]))
+    rendered(path="filmed", samples="scales:1,1", last_frame=0)
+    assert "depth_colours" not in json.loads((tmp_path / "cameras.json").read_text())
+
+
 def test_frames_and_paths_that_do_not_exist(rendered):
     with pytest.raises(UsageError, match="no frame from 9 to 7"):
         rendered(path="filmed", first_frame=9)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipelines.annotate.desk import overlay_png
 from pipelines.errors import InputError
-from pipelines.segmentation.prompts import Base, ObjectPrompt, Point
+from pipelines.segmentation.prompts import Base, NamedObject, ObjectPrompt, Point, PromptFile
 
 
 def clicked(desk, **more):
@@ -21,6 +21,15 @@ def test_it_starts_from_the_automatic_objects_or_from_what_was_saved(desk):
     merged = start.model_copy(update={"merge": ((1, 2),)})
     assert desk.save(merged) == desk.path
     assert desk.start() == merged
+
+
+def test_objects_that_the_saved_file_does_not_name_have_names_all_the_same(desk):
+    """A file written by hand may name nothing: without a row an object could not be merged, renamed or marked."""
+    unnamed = PromptFile(width=96, height=64, objects=(NamedObject(id=2, name="mine"),), prompts=clicked(desk).prompts)
+    unnamed.save(desk.path)
+    assert [(one.id, one.name) for one in desk.start().objects] == [(1, "upper"), (2, "mine"), (3, "object 3")]
+    clicked(desk, base=Base.NOTHING, objects=()).save(desk.path)
+    assert [(one.id, one.name) for one in desk.start().objects] == [(1, "upper"), (2, "lower"), (3, "object 3")]
 
 
 def test_merging_shows_in_every_frame_at_once(desk):

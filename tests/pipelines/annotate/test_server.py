@@ -126,3 +126,50 @@ def test_clicking_in_a_browser_marks_and_saves(browser, page):
     assert (prompt.object, prompt.frame, prompt.points[0].positive) == (1, 0, True)
     assert abs(prompt.points[0].x - 0.4 * 96) < 0.5
     assert browser.complaints() == []
+
+
+IDLE = "document.body.dataset.busy === undefined && document.querySelectorAll('#objects li').length"
+
+
+def test_names_can_be_undone_and_what_is_gone_is_no_longer_selected(browser, page):
+    browser.open(page.url)
+    browser.wait_for(f"return {IDLE} === 2")
+
+    def names() -> list[str]:
+        return browser.run("return [...document.querySelectorAll('#objects input')].map((field) => field.value)")
+
+    def is_enabled(button: str) -> bool:
+        return browser.run(f"return !document.getElementById('{button}').disabled")
+
+    def click(button: str) -> None:
+        browser.run(f"document.getElementById('{button}').click()")
+
+    def leaving_asks() -> bool:
+        return browser.run("return !window.dispatchEvent(new Event('beforeunload', {cancelable: true}))")
+
+    assert not leaving_asks()
+    click("add")
+    browser.wait_for(f"return {IDLE} === 3")
+    click("undo")
+    browser.wait_for(f"return {IDLE} === 2")
+    assert browser.run("return document.querySelectorAll('#objects .selected').length") == 0
+    assert is_enabled("redo") and not leaving_asks()
+
+    browser.run(
+        "const field = document.querySelector('#objects input');"
+        "field.value = 'lid'; field.dispatchEvent(new Event('change', {bubbles: true}))"
+    )
+    assert not is_enabled("redo") and is_enabled("undo") and leaving_asks()
+    assert browser.run("return document.querySelector('#objects option[value=\"into 1\"]').textContent") == "merge into lid"
+    assert browser.run(f"return {IDLE} === 2")
+    click("undo")
+    browser.wait_for(f"return {IDLE} === 2")
+    assert names() == ["upper", "lower"] and not leaving_asks()
+    click("redo")
+    browser.wait_for(f"return {IDLE} === 2")
+    assert names() == ["lid", "lower"]
+    click("save")
+    browser.wait_for("return document.getElementById('message').textContent.startsWith('Saved')")
+    assert [one.name for one in PromptFile.load(page.desk.path).objects] == ["lid", "lower"]
+    assert not leaving_asks()
+    assert browser.complaints() == []

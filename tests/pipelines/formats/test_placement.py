@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from pipelines.formats.placement import (
     GL_FROM_CV_CAMERA,
     continuous_quaternions,
+    in_between,
     nearest_registered,
     place,
     upright_from_world,
@@ -65,4 +66,26 @@ def test_an_object_is_visible_where_it_and_the_camera_registered(toy_scene):
     placement = place(dataclasses.replace(toy_scene, registered=registered), np.ones(3))
     assert np.flatnonzero(~placement.visible[1]).tolist() == [2, 5]
     assert np.flatnonzero(~placement.visible[2]).tolist() == [2]
-    assert np.allclose(placement.camera_translation[2], placement.camera_translation[1])
+
+
+def test_a_lost_camera_turns_and_moves_evenly_between_its_neighbours_and_stands_still_at_the_ends():
+    """Registered in frames 1 and 4: a quarter turn about y, three units along x."""
+    turned = Rotation.from_euler("y", [[0.0], [90.0]], degrees=True).as_matrix()
+    world_from_cam = np.tile(np.eye(4), (6, 1, 1))
+    world_from_cam[[1, 4]] = rigid(turned, np.array([[0.0, 0, 0], [3.0, 0, 0]]))
+    registered = np.array([False, True, False, False, True, False])
+    filled = in_between(world_from_cam, registered)
+    assert np.allclose(filled[:, :3, 3], [[0, 0, 0], [0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [3, 0, 0]])
+    assert np.allclose(Rotation.from_matrix(filled[:, :3, :3]).magnitude(), np.radians([0, 0, 30, 60, 90, 90]))
+    assert np.array_equal(filled[registered], world_from_cam[registered])
+    once = in_between(world_from_cam, np.arange(6) == 4)
+    assert np.array_equal(once, np.tile(world_from_cam[4], (6, 1, 1)))
+
+
+def test_a_placed_camera_does_not_jump_where_it_is_lost(toy_scene):
+    registered = toy_scene.registered.copy()
+    registered[0, 2:5] = False
+    lost = place(dataclasses.replace(toy_scene, registered=registered), np.ones(3))
+    steps = np.linalg.norm(np.diff(lost.camera_translation, axis=0), axis=1)
+    assert steps.max() < 1.1 * steps.min()
+    assert not lost.visible[:, 2:5].any()

@@ -2,11 +2,13 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from pipelines.meshing.surfaces import MeshConfig
 from pipelines.reporting.findings import Findings, StageRecord
 from pipelines.reporting.report import ReportConfig, report_notes, report_page, write_report
+from pipelines.reporting.scenes import sample_pictures
 
 SMALL = ReportConfig(
     samples=3,
@@ -90,6 +92,18 @@ def test_a_second_report_renders_nothing(toy_findings, context, monkeypatch):
     monkeypatch.setattr(type(toy_findings.scene), "render", refuse)
     monkeypatch.setattr(type(toy_findings.scene), "alone_maps", refuse)
     assert write_report(SMALL, toy_findings, context.out / "report.html", context=context).stat().st_size == before
+
+
+def test_what_was_never_seen_is_hatched_from_beside_and_nothing_in_the_filmed_view(toy_scene, toy_samples, context):
+    """The toy room is opaque everywhere, as trained backgrounds are: opacity says nothing about what was seen."""
+    pictures = sample_pictures(toy_scene, toy_samples, n=1, width_px=64, turn_deg=40.0, context=context)
+
+    def share_hatched(picture) -> float:
+        grey = (np.ptp(picture.astype(int), axis=-1) == 0) & np.isin(picture[..., 0], (189, 219))
+        return float(grey.mean())
+
+    assert 0.1 < share_hatched(pictures.novel[0]) < 0.9
+    assert share_hatched(pictures.filmed) < 0.01
 
 
 def test_a_contradiction_is_reported_instead_of_intervals(toy_findings, toy_zone, context):

@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
+import pytest
 
 from pipelines.artifacts import Video
+from pipelines.errors import WorkspaceError
 from pipelines.formats.palette_png import palette
 from pipelines.progress import Silent
 from pipelines.segmentation.overlay import TINT, draw_overlay, write_overlay
@@ -19,6 +22,19 @@ def test_objects_are_tinted_and_outlined_and_the_background_is_untouched() -> No
     np.testing.assert_allclose(picture[25, 25], (1 - TINT) * 200 + TINT * palette()[1], atol=1)
     middle = picture[50:70, 50:70].astype(int)
     assert (middle == 255).all(-1).any(), "the object's number is written where its mask is thickest"
+
+
+def test_a_film_that_the_encoder_did_not_finish_is_said(tmp_path, monkeypatch) -> None:
+    def broken(path, *_, **__):
+        Path(path).write_bytes(b"")
+        while True:
+            yield
+
+    monkeypatch.setattr(imageio_ffmpeg, "write_frames", broken)
+    video = Video(tmp_path, width=16, height=8, n_frames=1, fps=10.0, source="test")
+    cv2.imwrite(str(video.path(0)), np.zeros((8, 16, 3), np.uint8))
+    with pytest.raises(WorkspaceError, match=r"overlay\.mp4 could not be finished: is the disk full"):
+        write_overlay(tmp_path / "overlay.mp4", video, np.zeros((1, 8, 16), np.uint8), Silent())
 
 
 def test_video_has_all_frames_even_at_odd_sizes(tmp_path: Path) -> None:
