@@ -7,7 +7,7 @@ Symbols and frames
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 
 def rigid(rotation: Float[np.ndarray, "*n 3 3"], translation: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 4 4"]:
@@ -44,6 +44,13 @@ def pixel_centres(width: int, height: int) -> Float[np.ndarray, "height width 2"
     return np.stack([x, y], -1)
 
 
+def at_pixel_centres(maps: Shaped[np.ndarray, "*n H W"], width: int, height: int) -> Shaped[np.ndarray, "*n height width"]:
+    """Maps at another size: the value on the ray through each new pixel's centre, never a mixture (labels, depth)."""
+    rows = ((np.arange(height) + 0.5) * maps.shape[-2] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * maps.shape[-1] / width).astype(int)
+    return maps[..., rows[:, None], columns]
+
+
 def ray_directions(intrinsics: Float[np.ndarray, "3 3"], xy_px: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
     """Directions in camera axes with z = 1, so that the ray parameter is z-depth."""
     ones = np.ones((*xy_px.shape[:-1], 1))
@@ -53,6 +60,14 @@ def ray_directions(intrinsics: Float[np.ndarray, "3 3"], xy_px: Float[np.ndarray
 def scaled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], factor_x: float, factor_y: float) -> Float[np.ndarray, "3 3"]:
     """Intrinsics of the image resized by the factors. With centres at half pixels this is a plain row scaling."""
     return np.diag([factor_x, factor_y, 1.0]) @ intrinsics
+
+
+def align_rotations(
+    r_est: Float[np.ndarray, "frames 3 3"], r_true: Float[np.ndarray, "frames 3 3"]
+) -> Float[np.ndarray, "3 3"]:
+    """The rotation A that minimises the sum of |R_est A - R_true|^2 (orthogonal Procrustes, by SVD)."""
+    u, _, vt = np.linalg.svd(np.einsum("tji,tjk->ik", r_est, r_true))
+    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
 
 
 def rotation_angle_deg(rotation: Float[np.ndarray, "*n 3 3"]) -> Float[np.ndarray, "*n"]:

@@ -87,7 +87,7 @@ def _match(labels: Labels, truth: GroundTruth) -> dict[int, int]:
     """True label of each predicted one. Without true label maps only the background is known."""
     if truth.segm_train is None:
         return {0: 0}
-    return match_objects(labels.maps, resized_labels(truth.segm_train, labels.maps.shape[2], labels.maps.shape[1]))
+    return match_objects(labels.maps, geometry.at_pixel_centres(truth.segm_train, labels.maps.shape[2], labels.maps.shape[1]))
 
 
 def _median_depth(truth: GroundTruth, label: int) -> float | None:
@@ -102,10 +102,3 @@ def _median_depth(truth: GroundTruth, label: int) -> float | None:
 
 def _true_poses(truth: GroundTruth) -> Float[np.ndarray, "K T 4 4"]:
     return truth.cam_from_world_train[None] if truth.world_from_object is None else truth.cam_from_obj()
-
-
-def resized_labels(maps: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Label maps at another size: the label at the nearest pixel centre, never a mixture."""
-    rows = ((np.arange(height) + 0.5) * maps.shape[1] / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * maps.shape[2] / width).astype(int)
-    return maps[:, rows[:, None], columns]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from pipelines.errors import InputError
 from pipelines.evaluation.layouts.cameras import array
+from pipelines.geometry import at_pixel_centres
 from pipelines.scene.evidence import AloneMaps
 from pipelines.scene.zone import Zone
 
@@ -70,8 +71,6 @@ def read_depth_prior(folder: Path, maps: AloneMaps) -> dict[int, Float[np.ndarra
 
     Raises InputError where the folder has none of them, or one is not a two-dimensional array.
     """
-    import cv2
-
     height, width = maps.column.shape[1:]
     prior = {}
     for frame in maps.frames.tolist():
@@ -81,7 +80,7 @@ def read_depth_prior(folder: Path, maps: AloneMaps) -> dict[int, Float[np.ndarra
         depth = array(path)
         if depth.ndim != 2:
             raise InputError(f"{path} holds an array of shape {depth.shape}: a depth map has height and width only")
-        prior[frame] = cv2.resize(depth.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+        prior[frame] = at_pixel_centres(depth.astype(np.float32), width, height)
     if not prior:
         raise InputError(f"{folder} has no depth map of the scene's frames: expected files like {maps.frames[0]:06d}.npy")
     return prior

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.geometry import rigid, rotation_angle_deg
+from pipelines.geometry import align_rotations, rigid, rotation_angle_deg
 
 MIN_FRAMES = 3
 """Fewer common frames leave the alignment undetermined: the errors are infinite."""
@@ -33,14 +33,6 @@ class PoseError:
     """True length of the estimate's unit: multiply lengths of the estimate by it to get lengths of the truth."""
     true_from_est: Float[np.ndarray, "4 4"]
     """Similarity [scale R, t; 0 1] taking points of the estimate's object frame to the true object frame."""
-
-
-def align_rotations(
-    r_est: Float[np.ndarray, "frames 3 3"], r_true: Float[np.ndarray, "frames 3 3"]
-) -> Float[np.ndarray, "3 3"]:
-    """The rotation A that minimises the sum of |R_est A - R_true|^2 (orthogonal Procrustes, by SVD)."""
-    u, _, vt = np.linalg.svd(np.einsum("tji,tjk->ik", r_est, r_true))
-    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
 
 
 def pose_error(

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from pipelines.artifacts import UNKNOWN
 from pipelines.evaluation import depth, images
-from pipelines.evaluation.alignment import Alignment, resized_labels
+from pipelines.evaluation.alignment import Alignment
 from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.segmentation import Overlap, mean_iou, overlap, panoptic_quality, relabelled
-from pipelines.geometry import scaled_intrinsics
+from pipelines.geometry import at_pixel_centres, scaled_intrinsics
 from pipelines.scenery import SceneLike, ViewLike
 from pipelines.spread import evenly_spread
 
@@ -37,7 +37,7 @@ class TrueView:
     def judged_as(self, other: "TrueView") -> "TrueView":
         """With the mask of the same view at another size."""
         height, width = self.rgb.shape[:2]
-        return replace(self, mask=None if other.mask is None else resized_labels(other.mask[None], width, height)[0])
+        return replace(self, mask=None if other.mask is None else at_pixel_centres(other.mask[None], width, height)[0])
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def true_view(truth: GroundTruth, view: int, width: int | None) -> TrueView:
     intrinsics = scaled_intrinsics(truth.view_intrinsics(view), width / truth.width, height / truth.height)
 
     def smaller(maps: np.ndarray | None) -> np.ndarray | None:
-        return None if maps is None else resized_labels(maps[view : view + 1], width, height)[0]
+        return None if maps is None else at_pixel_centres(maps[view : view + 1], width, height)[0]
 
     return TrueView(
         t=int(truth.frame_test[view]),

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, Labels, Video
-from pipelines.geometry import pixel_centres, scaled_intrinsics
+from pipelines.geometry import at_pixel_centres, scaled_intrinsics
 from pipelines.meshing.density import density_surface
 from pipelines.meshing.fusion import Grid, fused_surface
 from pipelines.meshing.mesh import Mesh, decimate, smooth, without_small_components
@@ -84,9 +84,7 @@ def seen_columns(
     """Scene column seen at each pixel of reduced frames, 255 unknown; from the label maps at their full size."""
     column_of_label = np.full(256, UNKNOWN, np.uint8)
     column_of_label[list(scene.object_ids)] = np.arange(len(scene.object_ids))
-    xy = pixel_centres(width, height) * [labels.maps.shape[2] / width, labels.maps.shape[1] / height]
-    x, y = xy[..., 0].astype(int), xy[..., 1].astype(int)
-    return column_of_label[labels.maps[list(frames)][:, y, x]]
+    return column_of_label[at_pixel_centres(labels.maps[list(frames)], width, height)]
 
 
 def seen_maps(

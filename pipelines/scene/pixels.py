@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float16, Int, UInt8
 from torch import Tensor
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, Labels, ObjectModel, Sfm, Video
-from pipelines.geometry import scaled_intrinsics, transform
+from pipelines.geometry import at_pixel_centres, scaled_intrinsics, transform
 from pipelines.scene.depth_guess import depth_guess
 from pipelines.scene.guess_consistency import consistent_guess
 from pipelines.scene.unseen import UnseenRays, unseen_rays
@@ -40,19 +40,13 @@ def resized_columns(columns: UInt8[np.ndarray, "H W"], width: int, height: int) 
     if columns.shape == (height, width):
         return columns
     if width > columns.shape[1]:
-        return cv2.resize(columns, (width, height), interpolation=cv2.INTER_NEAREST)
+        return at_pixel_centres(columns, width, height)
     present = [c for c in np.unique(columns) if c != UNKNOWN]
     result = np.full((height, width), UNKNOWN, np.uint8)
     for column in present:
         covered = cv2.resize((columns == column).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         result[covered > 0.999] = column
     return result
-
-
-def columns_at_centres(columns: UInt8[np.ndarray, "T H W"], width: int, height: int) -> UInt8[np.ndarray, "T h w"]:
-    """Labels on the rays through the pixel centres of another size: exact for a ray, where the pixel's area has several."""
-    x, y = ((np.arange(n) + 0.5) * full / n for n, full in ((width, columns.shape[2]), (height, columns.shape[1])))
-    return columns[:, y.astype(int)[:, None], x.astype(int)]
 
 
 @dataclass(frozen=True)

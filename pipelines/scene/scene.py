@@ -17,14 +17,13 @@ from torch import Tensor
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays, read_json, write_json
 from pipelines.errors import InputError
-from pipelines.geometry import invert, pixel_centres, ray_directions, scaled_intrinsics, viewed_cam_from_obj
+from pipelines.geometry import at_pixel_centres, invert, pixel_centres, ray_directions, scaled_intrinsics, viewed_cam_from_obj
 from pipelines.scene.compositing import blended, sample_weights, surface_depth
 from pipelines.scene.contraction import Box
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence
 from pipelines.scene.fields import FieldKind, FieldSize, ObjectField
 from pipelines.scene.marching import Marching
 from pipelines.scene.model import SceneModel
-from pipelines.scene.pixels import columns_at_centres
 from pipelines.scene.rays import Rays, object_rays
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.zone import Zone
@@ -268,7 +267,7 @@ class Scene:
         return AloneMaps(
             depth=depth,
             opacity=opacity,
-            column=columns_at_centres(self.footage.columns[list(frames)], width, height),
+            column=at_pixel_centres(self.footage.columns[list(frames)], width, height),
             frames=chosen,
             intrinsics=intrinsics,
             cam_from_obj=poses[:, chosen],

@@ -7,6 +7,8 @@ import numpy as np
 
 from pipelines.artifacts import UNKNOWN, Labels, Video
 from pipelines.evaluation.images import psnr_db
+from pipelines.geometry import at_pixel_centres
+from pipelines.scene.pixels import working_size
 from pipelines.scene.scene import Scene
 from pipelines.spread import evenly_spread
 
@@ -14,8 +16,7 @@ from pipelines.spread import evenly_spread
 def summarise(scene: Scene, video: Video, labels: Labels, *, max_side_px: int, n_views: int = 4) -> dict[str, Any]:
     """PSNR of some filmed views at the working size of training and at full size, and the interval of each object's scale."""
     frames = evenly_spread(np.flatnonzero(scene.registered[0]), n_views).tolist()
-    factor = min(1.0, max_side_px / max(scene.width, scene.height))
-    working = (round(scene.width * factor), round(scene.height * factor))
+    working = working_size(scene.width, scene.height, max_side_px)
     return {
         "objects": len(scene.object_ids) - 1,
         "train_view_psnr_db": train_view_psnr_db(scene, video, labels, frames, working),
@@ -35,7 +36,7 @@ def train_view_psnr_db(scene: Scene, video: Video, labels: Labels, frames: Seque
     found = []
     for t in frames:
         true = cv2.resize(video.frame(t), size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        seen = cv2.resize(labels.maps[t], size, interpolation=cv2.INTER_NEAREST)
+        seen = at_pixel_centres(labels.maps[t], *size)
         view = scene.render(t=t, scale=scale, width=size[0], height=size[1])
         found.append(psnr_db(view.rgb, true, known[seen]))
     return float(np.mean(found))

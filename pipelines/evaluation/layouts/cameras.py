@@ -11,7 +11,6 @@ from jaxtyping import Float, Float32, UInt8
 from pipelines import geometry
 from pipelines.artifacts import read_json
 from pipelines.errors import InputError, WorkspaceError
-from pipelines.evaluation.alignment import resized_labels
 from pipelines.formats.placement import GL_FROM_CV_CAMERA
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".PNG")
@@ -107,7 +106,9 @@ def label_maps(folder: Path, stems: Sequence[str], width: int, height: int) -> U
 
     if not folder.is_dir():
         return None
-    return np.stack([resized_labels(palette_png.read(folder / f"{stem}.png")[None], width, height)[0] for stem in stems])
+    return np.stack(
+        [geometry.at_pixel_centres(palette_png.read(folder / f"{stem}.png")[None], width, height)[0] for stem in stems]
+    )
 
 
 def depth_maps(folder: Path, stems: Sequence[str], width: int, height: int) -> Float32[np.ndarray, "n H W"] | None:
@@ -128,4 +129,4 @@ def _depth_map(path: Path, width: int, height: int) -> Float32[np.ndarray, "H W"
         depth = depth[..., 0]
     if depth.ndim != 2:
         raise InputError(f"{path} holds an array of shape {depth.shape}: a depth map has height and width only")
-    return np.nan_to_num(resized_labels(depth[None], width, height)[0].astype(np.float32), nan=0, posinf=0, neginf=0)
+    return np.nan_to_num(geometry.at_pixel_centres(depth[None], width, height)[0].astype(np.float32), nan=0, posinf=0, neginf=0)

@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int
 
 from pipelines import geometry
 from pipelines.errors import InputError
-from pipelines.evaluation.alignment import resized_labels
 from pipelines.evaluation.ground_truth import GroundTruth, read_rgb
 from pipelines.evaluation.layouts import cameras
 
@@ -105,4 +104,4 @@ def _covisible(folder: Path, items: list[str], width: int, height: int) -> Bool[
     if not masks or not items:
         return None
     found = [read_rgb(cameras.first_match(masks[0], item)).max(-1) > 127 for item in items]
-    return np.stack([resized_labels(mask[None], width, height)[0] for mask in found])
+    return np.stack([geometry.at_pixel_centres(mask[None], width, height)[0] for mask in found])

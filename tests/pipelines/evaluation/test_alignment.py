@@ -5,7 +5,7 @@ import pytest
 
 from pipelines import geometry
 from pipelines.errors import ReconstructionError
-from pipelines.evaluation.alignment import align, resized_labels
+from pipelines.evaluation.alignment import align
 from pipelines.synthetic import SceneSpec, make_scene
 from pipelines.synthetic.oracle import OracleScene
 
@@ -88,5 +88,5 @@ def test_positions_are_relative_to_what_the_film_shows(oracle, tmp_path):
 
 def test_labels_are_resized_by_the_nearest_centre():
     labels = np.array([[[1, 2], [3, 4]]], np.uint8)
-    assert resized_labels(labels, 4, 2)[0].tolist() == [[1, 1, 2, 2], [3, 3, 4, 4]]
-    assert resized_labels(np.repeat(labels, 3, 2), 2, 2)[0].tolist() == [[1, 2], [3, 4]]
+    assert geometry.at_pixel_centres(labels, 4, 2)[0].tolist() == [[1, 1, 2, 2], [3, 3, 4, 4]]
+    assert geometry.at_pixel_centres(np.repeat(labels, 3, 2), 2, 2)[0].tolist() == [[1, 2], [3, 4]]
