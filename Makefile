@@ -42,8 +42,8 @@ clean:
 	rm -rf .venv osn-demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 help:
-	@echo "make [demo]     install, and run the whole chain on a made-up video (osn-demo/)"
+	@echo "make [demo]     install, then run the whole chain on a synthetic video (osn-demo/)"
 	@echo "make install    install only, into .venv"
-	@echo "make test       install, lint, type-check, all tests; make test-fast leaves out the slow ones"
-	@echo "make coverage   all tests, and which lines they miss"
-	@echo "make clean      remove .venv, osn-demo and build leftovers; workspaces stay"
+	@echo "make test       install, then lint, type-check and run all tests; make test-fast skips the slow ones"
+	@echo "make coverage   run all tests, and list the lines they miss"
+	@echo "make clean      remove .venv, osn-demo and build leftovers; workspaces are kept"

@@ -26,13 +26,13 @@ def run(
 ) -> None:
     """Serve the page until interrupted.
 
-    prompts: the file to go on with and to save to; when not given that of the segmentation, or prompts.json in the workspace.
-    model: weights of Segment Anything that answer clicks (`sam-vit-b`, ...), "none" for motion and colour; when not given,
-        the first that is on this machine.
+    prompts: the file to continue and to save to; by default that of the segmentation, or else prompts.json in the workspace.
+    model: weights of Segment Anything that turn clicks into masks (`sam-vit-b`, ...), "none" for motion and colour; by
+        default the first that are on this machine.
     """
     require_address(host, port)
     if prompts is not None and not os.access(prompts.absolute().parent, os.W_OK):
-        raise InputError(f"{prompts} cannot be written: give a file in a folder that is there and writable")
+        raise InputError(f"{prompts} cannot be written: give a file in an existing, writable folder")
     run, places = session.execute(["flow", "segment"], source=source, choices=choices)
     from pipelines.annotate.desk import Desk
     from pipelines.annotate.server import AnnotateServer
@@ -47,7 +47,7 @@ def run(
         device=run.device,
     )
     with AnnotateServer(desk, host=host, port=port) as server:
-        session.console.say(f"The page is at {server.url} (Ctrl-C ends it); prompts are saved to {desk.path}")
+        session.console.say(f"The page is at {server.url} (Ctrl-C to stop); prompts are saved to {desk.path}")
         session.console.result({"url": server.url, "prompts": str(desk.path)})
         try:
             server.serve_forever()

@@ -4,6 +4,8 @@ Results go to stdout, everything else to stderr, so that `--json` output can be 
 """
 
 import json
+import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from pipelines.progress import Advance
 
 
 class Verbosity(IntEnum):
-    """How much is said besides results and errors."""
+    """How much is printed besides results and errors."""
 
     QUIET = 0
     NORMAL = 1
@@ -46,6 +48,8 @@ class Console:
 
     verbosity: Verbosity = Verbosity.NORMAL
     json_output: bool = False
+    debug: bool = False
+    """Whether errors come with their traceback."""
     out: RichConsole = field(default_factory=RichConsole)
     err: RichConsole = field(default_factory=lambda: RichConsole(stderr=True))
     bars: Progress | None = None
@@ -103,6 +107,9 @@ class Console:
             self.out.print_json(json.dumps(without_nan(content), default=str), ensure_ascii=True)
 
     def error(self, message: str) -> None:
+        """One line; with --debug, below the traceback of the exception being handled."""
+        if self.debug and sys.exc_info()[0] is not None:
+            traceback.print_exc()
         self.err.print(f"[bold red]error[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
 
     def _say(self, markup: str, at: Verbosity = Verbosity.NORMAL) -> None:

@@ -12,9 +12,9 @@ DEMO_STAGES = ("frames", "flow", "segment", "tracks", "sfm", "train", "sample", 
 
 
 def run(session: Session, folder: Path, seed: int) -> None:
-    """Write the demo's video to `folder`, its results to `folder/osn-work`, and say where to look."""
+    """Write the demo's video to `folder/scene`, its results to `folder/osn-work`, and say where to look."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: name a folder for the demo")
+        raise UsageError(f"{folder} is a file: give a folder for the demo")
     scene = folder / "scene"
     video = scene / "video.mp4"
     if not video.exists():
@@ -30,10 +30,10 @@ def run(session: Session, folder: Path, seed: int) -> None:
     _, places = session.execute(DEMO_STAGES, source=video, choices=choices)
     outcomes.show(session.console, places, "segment", "sfm", "train", "sample")
     session.console.say("")
-    session.console.say("Look at:")
-    session.console.say(f"  the video                  {video}")
-    session.console.say(f"  the objects that were found {places['segment'] / 'overlay.mp4'}")
-    session.console.say(f"  some of the scenes         {places['render']}")
-    session.console.say(f"  a mesh per object          {places['export']}")
-    session.console.say(f"  1,000 scenes' scales       {places['sample'] / 'samples.csv'}")
-    session.console.say(f"Go on with: {sys.argv[0]} -h, or {sys.argv[0]} render --path orbit -w {session.folder}")
+    session.console.say("Take a look at:")
+    session.console.say(f"  the video              {video}")
+    session.console.say(f"  the objects found      {places['segment'] / 'overlay.mp4'}")
+    session.console.say(f"  some of the scenes     {places['render']}")
+    session.console.say(f"  a mesh per object      {places['export']}")
+    session.console.say(f"  the sampled scales     {places['sample'] / 'samples.csv'}")
+    session.console.say(f"Next: {sys.argv[0]} -h, or {sys.argv[0]} render --path orbit -w {session.folder}")

@@ -1,4 +1,4 @@
-"""`osn doctor`: is this installation whole, and what can it use?"""
+"""`osn doctor` and `osn --version`: is this installation complete, and what can it use?"""
 
 import importlib.metadata
 import importlib.util
@@ -6,9 +6,12 @@ import platform
 import sys
 from pathlib import Path
 
+import typer
+
 from osn_cli.console import Console
 from pipelines.errors import MissingDependencyError
 
+DISTRIBUTION = "osn-cli"
 PACKAGES = ("osn_cli", "pipelines", "third_party")
 REQUIRED = (
     "torch",
@@ -21,7 +24,22 @@ REQUIRED = (
     "segment-anything",
     "imageio-ffmpeg",
 )
-OPTIONAL = {"usd-core": "usd", "viser": "view", "torchvision": "sam", "transformers": "sam2", "lpips": "lpips"}
+OPTIONAL = {
+    "usd-core": "usd",
+    "viser": "view",
+    "torchvision": "sam",
+    "transformers": "sam2",
+    "lpips": "lpips",
+    "tensorboard": "tensorboard",
+}
+
+
+def print_version(asked: bool) -> None:
+    """Callback of `osn --version`: the version of the program, and of what a report of an error needs besides."""
+    if asked:
+        versions = [f"{name} {_version(name) or '-'}" for name in (DISTRIBUTION, "torch")]
+        Console().say(", ".join([versions[0], f"Python {platform.python_version()}", *versions[1:]]))
+        raise typer.Exit
 
 
 def examine(console: Console) -> None:
@@ -29,7 +47,9 @@ def examine(console: Console) -> None:
 
     Raises MissingDependencyError: something that every run needs is missing or shadowed.
     """
-    rows = [["Python", platform.python_version(), "ok" if sys.version_info >= (3, 11) else "3.11 or newer is needed"]]
+    version = _version(DISTRIBUTION)
+    rows = [[DISTRIBUTION, version or "-", "ok" if version else "not installed: pip install the folder of this program"]]
+    rows += [["Python", platform.python_version(), "ok" if sys.version_info >= (3, 11) else "3.11 or newer is needed"]]
     rows += [_required(name) for name in REQUIRED]
     rows += [_optional(name, extra) for name, extra in OPTIONAL.items()]
     rows += [_shadowing(name) for name in PACKAGES]
@@ -59,7 +79,7 @@ def _optional(name: str, extra: str) -> list[str]:
 
 
 def _shadowing(name: str) -> list[str]:
-    """Our package names are common words: another distribution may lie before ours on the path."""
+    """Our package names are common words: another distribution may come before ours on the path."""
     spec = importlib.util.find_spec(name)
     found = Path(spec.origin).parent if spec and spec.origin else None
     ours = Path(__file__).parents[1] / name

@@ -1,4 +1,4 @@
-"""What a command says when it is done: read from the results on disk, shown as tables or printed as JSON."""
+"""What a command prints when it is done: read from the results on disk, shown as tables or as JSON."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipelines.json_files import read_json
 
 
 def show(console: Console, places: Mapping[str, Path], *stages: str, is_last: bool = True) -> dict[str, Any]:
-    """Tell the outcome of the named stages, and where their results lie; as JSON only what is told last."""
+    """Print the outcome of the named stages and where their results are. is_last: whether the JSON is complete with this."""
     told: dict[str, Any] = {}
     for stage in stages:
         described = DESCRIBE.get(stage, _files)(console, places[stage])
@@ -22,7 +22,7 @@ def show(console: Console, places: Mapping[str, Path], *stages: str, is_last: bo
 
 
 def show_exports(console: Console, folders: Sequence[Path], before: Mapping[str, Any] | None = None) -> None:
-    """Where exported files lie. before: what else the JSON holds."""
+    """Print where the exported files are. before: what else the JSON holds."""
     for folder in folders:
         console.say(f"export: {folder}")
     console.result({**(before or {}), "export": [{"folder": str(folder), **_files(console, folder)} for folder in folders]})
@@ -35,7 +35,8 @@ def _files(console: Console, folder: Path) -> dict[str, Any]:
 
 def _segment(console: Console, folder: Path) -> dict[str, Any]:
     names = read_json(folder / "segment.json")["names"]
-    console.say(f"{len(names) - 1} moving object(s) found; look at {folder / 'overlay.mp4'}")
+    count = len(names) - 1
+    console.say(f"{count} moving object{'' if count == 1 else 's'} found; check {folder / 'overlay.mp4'}")
     return {"names": names}
 
 
@@ -90,14 +91,14 @@ def _sample(console: Console, folder: Path) -> dict[str, Any]:
     told = dict(read_json(folder / "sample.json"))
     acceptance = told["acceptance"]
     console.say(
-        f"{told['n']} scenes; of the draws from the zone {acceptance['share_of_zone']:.0%} are valid,"
-        f" of plain uniform draws {acceptance['share_of_uniform_draws']:.2%} would be"
+        f"{told['n']} scenes; {acceptance['share_of_zone']:.0%} of the draws from the zone are valid"
+        f" ({acceptance['share_of_uniform_draws']:.2%} of plain uniform draws would be)"
     )
     rows = [
         [row["name"], *(f"{end:.3g}" for end in row["scale"]), _because(row["low_end"]), _because(row["high_end"])]
         for row in told["objects"]
     ]
-    console.table("Scales", ["object", "from", "to", "bounded from below by", "bounded from above by"], rows)
+    console.table("Scales", ["object", "from", "to", "lower bound", "upper bound"], rows)
     return told
 
 

@@ -1,10 +1,10 @@
-"""`osn report`: one page about everything that is in the workspace."""
+"""`osn report`: everything in the workspace on a single page."""
 
 from osn_cli.session import Session
 
 
 def run(session: Session) -> None:
-    """Write report.html from the results that are there; nothing is made first, and what is missing or old is said so."""
+    """Write report.html from the results that exist. Nothing is computed; what is missing or out of date is marked as such."""
     from pipelines.reporting.findings import STAGES, read_findings
     from pipelines.reporting.report import ReportConfig, write_report
     from pipelines.stage import StageContext

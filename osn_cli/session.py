@@ -16,13 +16,42 @@ if TYPE_CHECKING:
 
 DEFAULT_WORKSPACE = Path("osn-work")
 MEMORY = "workspace.json"
-FLAGS = {"mesh_format": "--format", "meshing": "--max-faces", "metric": "--metric", "sample": "--sample"}
-"""How the options of exports are called on the command line."""
+FLAGS = {
+    "frames.start_s": "--start",
+    "frames.end_s": "--end",
+    "frames.fps": "--fps",
+    "frames.max_frames": "--max-frames",
+    "frames.max_side": "--max-side",
+    "flow.method": "--flow",
+    "segment.method": "--method",
+    "segment.masks": "--masks",
+    "segment.prompts": "--prompts",
+    "segment.objects": "--objects",
+    "sfm.focal_px": "--focal-px",
+    "sfm.fov_deg": "--fov-deg",
+    "train.seed": "--seed",
+    "sample.n": "--n",
+    "sample.seed": "--seed",
+    "sample.measure": "--measure",
+    "render.path": "--path",
+    "render.samples": "--samples",
+    "render.width_px": "--width",
+    "export.sample": "--sample",
+    "export.mesh_format": "--format",
+    "export.meshing": "--max-faces",
+    "export.meshing.max_faces": "--max-faces",
+    "export.metric": "--metric",
+    "evaluate.truth": "--truth",
+    "evaluate.truths": "--truths",
+    "evaluate.n_views": "--views",
+    "evaluate.meshes": "--meshes",
+}
+"""The flag that sets an option: messages about a value name what was typed."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """The options that every command shares."""
+    """A workspace, how it is to be read or worked on, and whom to tell."""
 
     console: Console
     folder: Path = DEFAULT_WORKSPACE
@@ -32,17 +61,16 @@ class Session:
     device: str = "auto"
     force: bool = False
     from_stage: str | None = None
-    debug: bool = False
 
     def memory(self) -> dict[str, Any]:
         """What the workspace remembers: source, preset, choices per stage.
 
-        Raises WorkspaceError: nothing was preprocessed here yet.
+        Raises WorkspaceError: nothing has been preprocessed here yet.
         """
         path = self.folder / MEMORY
         if not path.is_file():
             raise WorkspaceError(
-                f"there is no workspace in {self.folder}: run osn preprocess VIDEO first, or name one with -w DIR"
+                f"there is no workspace in {self.folder}: run osn preprocess VIDEO first, or choose another with -w DIR"
             )
         try:
             memory = {"choices": {}, "preset": None, **read_json(path)}
@@ -54,15 +82,13 @@ class Session:
             or not isinstance(choices, dict)
             or not all(isinstance(options, dict) for options in choices.values())
         ):
-            raise WorkspaceError(
-                f"{path} is damaged: delete it and name the video again (osn preprocess VIDEO); the results stay"
-            )
+            raise WorkspaceError(f"{path} is damaged: delete it and run osn preprocess VIDEO again; finished results are kept")
         return memory
 
     def _remember(self, source: Path | None, choices: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
-        """Add the choices of now to what the workspace knows.
+        """Add the choices of this command to what the workspace remembers.
 
-        Naming the video starts the stages up to the last one asked for from their defaults; without it, choices add up.
+        Naming the video resets the stages up to the last one asked for to their defaults; without it, choices add up.
         """
         from pipelines.config import EXCLUSIVE, merge, without_none
         from pipelines.runner import STAGES
@@ -89,7 +115,7 @@ class Session:
         has_results = any(self.folder.glob("*/manifest.json"))
         if known is not None and has_results and known != str(source.resolve()) and not self.force:
             raise UsageError(
-                f"{self.folder} holds the results of {known}: name another workspace with -w DIR, or replace them with --force"
+                f"{self.folder} holds the results of {known}: choose another folder with -w DIR, or replace them with --force"
             )
 
     def prepare(
@@ -104,17 +130,13 @@ class Session:
         from pipelines.store import Workspace
         from pipelines.train import Preset
 
-        typed = merge(
-            read_toml(self.config_file) if self.config_file else {},
-            without_unset(choices or {}),
-            parse_assignments(self.assignments),
-        )
-        asked = build(Preset.DEFAULT, without_none(typed))
+        given, assigned = without_unset(choices or {}), parse_assignments(self.assignments)
+        typed = merge(read_toml(self.config_file) if self.config_file else {}, given, assigned)
+        by_flag = leaves(given) - leaves(assigned)
+        asked = build(Preset.DEFAULT, without_none(typed), {name: flag for name, flag in FLAGS.items() if name in by_flag})
         device = resolve_device(self.device)
         memory = self._remember(source, absolute_paths(typed, asked), stages)
         config = build(parse_preset(memory["preset"]), memory["choices"])
-        if self.from_stage is not None and self.from_stage not in STAGES:
-            raise UsageError(f"--from {self.from_stage}: no such stage; expected one of {', '.join(STAGES)}")
         forced = set(stages) if self.force else set()
         if self.from_stage is not None:
             names = list(STAGES)
@@ -163,10 +185,10 @@ class Session:
             read = {key: value for key, value in details.items() if key in known}
             for key in sorted(details.keys() - known):
                 if details[key] is not None:
-                    self.console.note(f"{FLAGS.get(key, key)} has no effect on {name}")
+                    self.console.note(f"{FLAGS[f'export.{key}']} has no effect on {name}")
             choices = {"export": {**{output: output == name for output in FORMATS}, **read}}
             places.append(session.execute(["export"], choices=choices)[1]["export"])
-            # What was to be made again is made again once.
+            # --from recomputes once, not for each format.
             session = replace(session, from_stage=None)
         return places
 
@@ -177,7 +199,15 @@ def parse_preset(name: str) -> Any:
     try:
         return Preset(name)
     except ValueError:
-        raise UsageError(f"--preset {name}: no such preset; expected one of {', '.join(Preset)}") from None
+        raise UsageError(f"there is no preset {name}: choose one of {', '.join(Preset)} with --preset") from None
+
+
+def leaves(choices: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Full names of nested options: {"export": {"meshing": {"max_faces": 5}}} -> {"export.meshing.max_faces"}."""
+    names: set[str] = set()
+    for key, value in choices.items():
+        names |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}"}
+    return names
 
 
 def without_unset(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,8 +229,8 @@ def absolute_paths(choices: Mapping[str, Any], config: "Config") -> dict[str, An
         if value is None or not isinstance(path, Path):
             return value
         if not path.exists():
-            known = f"; the paths by name are {', '.join(PathKind)}" if stage == "render" else ""
-            raise InputError(f"{path} does not exist: check the name{known}")
+            known = f", or choose one of {', '.join(PathKind)}" if stage == "render" else ""
+            raise InputError(f"{path} does not exist: check the path{known}")
         return str(path.resolve())
 
     from pipelines.cameras.paths import PathKind
@@ -209,9 +239,9 @@ def absolute_paths(choices: Mapping[str, Any], config: "Config") -> dict[str, An
 
 
 def resolve_device(name: str) -> str:
-    """`auto` is CUDA when there is one. torch is asked only where the answer is not plain.
+    """`auto` is CUDA if there is a GPU. torch is only asked where the answer is not obvious.
 
-    Raises UsageError: CUDA was asked for and is not there.
+    Raises UsageError: CUDA was asked for and is not available.
     """
     if name not in ("auto", "cpu") and not name.startswith("cuda"):
         raise UsageError(f"--device {name}: expected auto, cpu, or cuda")
@@ -223,7 +253,7 @@ def resolve_device(name: str) -> str:
         return "cuda" if name == "auto" else name
     if name == "auto":
         return "cpu"
-    raise UsageError(f"--device {name}: no such device here (torch {torch.__version__}); use --device cpu")
+    raise UsageError(f"--device {name}: not available on this machine (torch {torch.__version__}); use --device cpu")
 
 
 def _nvidia_driver() -> bool:

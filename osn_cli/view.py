@@ -1,4 +1,4 @@
-"""`osn view`: the scenes in the browser, with time and scales to play with."""
+"""`osn view`: the scenes in the browser, over time and at any scales."""
 
 import socket
 import threading
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from osn_cli.console import Console
 from osn_cli.session import Session
-from pipelines.artifacts import Samples
 from pipelines.errors import MissingDependencyError, OsnError, ReconstructionError, UsageError, WorkspaceError
 
 if TYPE_CHECKING:
+    from pipelines.artifacts import Samples
     from pipelines.runner import Inputs
     from pipelines.viewer.app import Viewer
 
@@ -23,6 +23,7 @@ def run(session: Session, *, host: str = "127.0.0.1", port: int = 8080) -> None:
     """
     require_viser()
     require_address(host, port)
+    from pipelines.artifacts import Samples
     from pipelines.runner import Inputs
 
     try:
@@ -31,11 +32,11 @@ def run(session: Session, *, host: str = "127.0.0.1", port: int = 8080) -> None:
         samples = inputs.samples
     except ReconstructionError as error:
         run, _ = session.execute(["train"])
-        session.console.note(f"there are no sampled scenes, only sliders: {error}")
+        session.console.note(f"there are no sampled scenes, only the sliders: {error}")
         inputs = Inputs(run.workspace, run.config, run.source, run.device)
         samples = Samples.none(inputs.scene.object_ids)
     viewer = open_viewer(inputs, samples, host=host, port=port)
-    session.console.say(f"The viewer is at {viewer.url} (Ctrl-C ends it); surfaces appear when they are made")
+    session.console.say(f"The viewer runs at {viewer.url} (Ctrl-C to stop); surfaces appear once they are ready")
     session.console.result({"url": viewer.url})
     threading.Thread(target=add_meshes, args=(viewer, inputs, session.console), daemon=True).start()
     try:
@@ -56,18 +57,20 @@ def require_viser() -> None:
 
 def require_address(host: str, port: int) -> None:
     """Raises UsageError: this machine has no such address, so a server there would wait forever. WorkspaceError: the port is
-    taken."""
+    in use."""
     try:
         socket.create_server((host, 0)).close()
     except OSError as error:
-        raise UsageError(f"--host {host}: cannot listen there ({error.strerror}); 127.0.0.1 is this machine") from None
+        raise UsageError(
+            f"--host {host}: cannot listen on this address ({error.strerror}); 127.0.0.1 is this machine"
+        ) from None
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise WorkspaceError(f"port {port} of {host} cannot be used ({error.strerror}): choose another with --port") from None
+        raise WorkspaceError(f"port {port} on {host} cannot be used ({error.strerror}): choose another with --port") from None
 
 
-def open_viewer(inputs: "Inputs", samples: Samples, *, host: str, port: int) -> "Viewer":
+def open_viewer(inputs: "Inputs", samples: "Samples", *, host: str, port: int) -> "Viewer":
     """The viewer of a workspace's scene, with points; surfaces are added later."""
     from pipelines.viewer.app import Contents, Viewer
 
@@ -86,7 +89,7 @@ def open_viewer(inputs: "Inputs", samples: Samples, *, host: str, port: int) -> 
 
 
 def add_meshes(viewer: "Viewer", inputs: "Inputs", console: Console) -> None:
-    """Find or make the surfaces, which takes seconds to minutes, while the points are already shown."""
+    """Load or make the surfaces, which takes seconds to minutes, while the points are already shown."""
     from pipelines.meshing.surfaces import scene_meshes
     from pipelines.stage import StageContext
 
@@ -95,4 +98,4 @@ def add_meshes(viewer: "Viewer", inputs: "Inputs", console: Console) -> None:
     try:
         viewer.show_meshes(scene_meshes(inputs.config.export.meshing, **asked, context=context))
     except OsnError as error:
-        console.error(f"there are no surfaces to show, only points: {error}")
+        console.error(f"no surfaces can be shown, only points: {error}")

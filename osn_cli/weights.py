@@ -1,23 +1,31 @@
-"""`osn weights`: model weights on this machine. Only `pull` ever downloads."""
+"""`osn weights`: model weights on this machine. Only `pull` ever downloads anything."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from osn_cli.options import gathered, session_options
-from osn_cli.session import Session
+from osn_cli.console import Console
+from osn_cli.options import console_options, gathered
 from pipelines.errors import MissingDependencyError, UsageError
 
-app = typer.Typer(help="Model weights: list, pull, verify. Nothing else downloads anything.", no_args_is_help=True)
+app = typer.Typer(help="List, download and verify model weights. No other command downloads anything.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name from osn weights list.")]
+
+def known_names() -> list[str]:
+    """For shell completion."""
+    from third_party import weights
+
+    return list(weights.registry())
+
+
+Name = Annotated[str, typer.Argument(help="A name from osn weights list.", autocompletion=known_names)]
 
 
 @app.command("list")
-@gathered(session=session_options)
-def list_command(session: Session) -> None:
-    """What exists, its licence and size, and where it lies on this machine."""
+@gathered(console=console_options)
+def list_command(console: Console) -> None:
+    """List all weights with licence, size, and where they are on this machine."""
     from third_party import weights
 
     rows = [
@@ -30,23 +38,25 @@ def list_command(session: Session) -> None:
         }
         for line in weights.status()
     ]
-    session.console.table("Weights", list(rows[0]), [list(row.values()) for row in rows])
-    session.console.result({"weights": rows})
+    console.table("Weights", list(rows[0]), [list(row.values()) for row in rows])
+    console.result({"weights": rows})
 
 
 @app.command()
-@gathered(session=session_options)
+@gathered(console=console_options)
 def pull(
-    session: Session,
+    console: Console,
     name: Name,
-    folder: Annotated[Path | None, typer.Option("--to", help="Folder (OSN_WEIGHTS_DIR, or the user's cache).")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--to", help="Destination folder (default: OSN_WEIGHTS_DIR, or else the user's cache).")
+    ] = None,
 ) -> None:
-    """Download weights and check them; an interrupted download goes on."""
+    """Download weights and verify them. Run again to resume an interrupted download."""
     from third_party import weights
     from third_party.errors import UnavailableError, UnknownNameError
 
     reached = 0
-    with session.console.task(name, total=100) as advance:
+    with console.task(name, total=100) as advance:
 
         def progress(file: str, done: int, total: int) -> None:
             nonlocal reached
@@ -60,16 +70,18 @@ def pull(
             raise UsageError(str(error)) from None
         except UnavailableError as error:
             raise MissingDependencyError(str(error)) from None
-    session.console.say(f"{name}: {path}")
-    session.console.result({"name": name, "path": str(path)})
+    console.say(f"{name}: {path}")
+    console.result({"name": name, "path": str(path)})
 
 
 @app.command()
-@gathered(session=session_options)
+@gathered(console=console_options)
 def verify(
-    session: Session, name: Name, path: Annotated[Path | None, typer.Option("--path", help="A file elsewhere.")] = None
+    console: Console,
+    name: Name,
+    path: Annotated[Path | None, typer.Option("--path", help="Verify this file or folder instead.")] = None,
 ) -> None:
-    """Compare the hash of weights with the published one."""
+    """Compare the hash of weights with the known one."""
     from third_party import weights
     from third_party.errors import UnavailableError, UnknownNameError
 
@@ -79,5 +91,7 @@ def verify(
         raise UsageError(str(error)) from None
     except UnavailableError as error:
         raise MissingDependencyError(str(error)) from None
-    session.console.say(f"{name}: hash is right ({trust})" if trust != weights.Trust.UNKNOWN else f"{name}: no hash is known")
-    session.console.result({"name": name, "trust": str(trust)})
+    console.say(
+        f"{name}: no known hash to compare with" if trust == weights.Trust.UNKNOWN else f"{name}: hash matches ({trust})"
+    )
+    console.result({"name": name, "trust": str(trust)})

@@ -4,8 +4,10 @@ Choices that a person made (as opposed to defaults) are kept per workspace, so t
 """
 
 import difflib
+import textwrap
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,9 @@ Choices = dict[str, Any]
 """Nested options that a person gave: {"train": {"steps": 500}}."""
 
 EXCLUSIVE = (("sfm", "focal_px", "fov_deg"),)
-"""Pairs of one stage's options of which one is given at most: naming one takes the other back."""
+"""Pairs of options of one stage of which at most one is given: setting one unsets the other."""
+
+COMMENT_WIDTH = 100
 
 
 class Config(StageConfig):
@@ -57,8 +61,8 @@ def merge(*layers: Mapping[str, Any]) -> Choices:
     return merged
 
 
-def build(preset: Preset, choices: Mapping[str, Any]) -> Config:
-    """Preset, then the person's choices.
+def build(preset: Preset, choices: Mapping[str, Any], flags: Mapping[str, str] | None = None) -> Config:
+    """Preset, then the person's choices. flags: by which flag an option was given ("frames.fps": "--fps"), for the message.
 
     Raises UsageError: an unknown section or key (with the nearest known one), or a value out of range.
     """
@@ -68,7 +72,13 @@ def build(preset: Preset, choices: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        reason = f"{reason[0].lower()}{reason[1:]}"
+        if isinstance(first["input"], Mapping):
+            raise UsageError(f"{where}: {reason}") from None
+        flag = (flags or {}).get(where)
+        given = f"{where} = {first['input']!r}" if flag is None else f"{flag} {first['input']}"
+        raise UsageError(f"{given}: {reason}") from None
 
 
 def _reject_unknown(model: type[BaseModel], choices: Mapping[str, Any], prefix: str) -> None:
@@ -126,20 +136,88 @@ def without_none(options: Any) -> Any:
 
 
 def write_effective(config: Config, path: Path) -> None:
-    """Every option with its value in force, as a file that `--config` reads; those without a value in a comment."""
-    import tomli_w
+    """Every option with its value in force, below what it means, as a file that `--config` reads.
 
-    options = config.model_dump(mode="json")
-    unset = ", ".join(_unset(options, ""))
-    path.write_text(f"# without a value: {unset}\n\n{tomli_w.dumps(without_none(options))}", encoding="utf-8")
+    Those without a value are in a comment.
+    """
+    lines = [
+        "# Every option with its value in force; without a value: commented out.",
+        "# `osn ... --config FILE` reads this file.",
+    ]
+    table = ""
+    for option in list_options(config):
+        if option.table != table:
+            table = option.table
+            lines += ["", f"[{table}]"]
+        told = [*textwrap.wrap(option.description, COMMENT_WIDTH, break_on_hyphens=False), option.values]
+        lines += ["", *(f"# {line}" for line in told)]
+        lines.append(option.assignment)
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
-def _unset(options: Mapping[str, Any], prefix: str) -> list[str]:
-    """Full names of the options that have no value."""
-    names = []
-    for key, value in options.items():
-        if isinstance(value, Mapping):
-            names += _unset(value, f"{prefix}{key}.")
-        elif value is None:
-            names.append(f"{prefix}{key}")
-    return names
+@dataclass(frozen=True)
+class Option:
+    """One option, as a person looks it up."""
+
+    name: str
+    """With its stage: "train.steps"."""
+    value: Any
+    """As JSON holds it; None: unset."""
+    values: str
+    """What it may be: "integer >= 1", "dis | raft-small | raft-large"."""
+    description: str
+    """Empty where the stage gives none."""
+
+    @property
+    def table(self) -> str:
+        """The part before the last dot: a TOML table."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def assignment(self) -> str:
+        """A line of TOML, or several."""
+        import tomli_w
+
+        key = self.name.rpartition(".")[2]
+        return f"# {key} =" if self.value is None else tomli_w.dumps({key: self.value}).rstrip()
+
+
+def list_options(config: Config) -> list[Option]:
+    """Every option with its value in this configuration, stage by stage."""
+    return list(_options(config, config.model_dump(mode="json"), ""))
+
+
+def _options(config: BaseModel, dumped: Mapping[str, Any], prefix: str) -> Iterator[Option]:
+    """The options of one group, then those of the groups in it."""
+    groups = {name: group for name in type(config).model_fields if isinstance(group := getattr(config, name), BaseModel)}
+    schema = {} if len(groups) == len(dumped) else type(config).model_json_schema()
+    for name, value in dumped.items():
+        if name not in groups:
+            described = _resolved(schema["properties"][name], schema)
+            text = " ".join(described.get("description", "").split())
+            yield Option(f"{prefix}{name}", value, _values(described, schema), text)
+    for name, group in groups.items():
+        yield from _options(group, dumped[name], f"{prefix}{name}.")
+
+
+def _resolved(described: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a JSON schema with what it refers to; the entry's own words win."""
+    named = described.get("$ref", "").rpartition("/")[2]
+    return {**schema["$defs"][named], **described} if named else dict(described)
+
+
+def _values(described: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """The values that an entry of a JSON schema allows, in words."""
+    described = _resolved(described, schema)
+    if "anyOf" in described:
+        return " or ".join(_values(one, schema) for one in described["anyOf"] if one.get("type") != "null")
+    if "enum" in described:
+        return " | ".join(str(one) for one in described["enum"])
+    if described["type"] == "array":
+        return f"list: {_values(described['items'], schema)}"
+    if described["type"] == "boolean":
+        return "true | false"
+    kind = "path" if described.get("format") == "path" else {"string": "text"}.get(described["type"], described["type"])
+    bounds = {">=": "minimum", ">": "exclusiveMinimum", "<=": "maximum", "<": "exclusiveMaximum"}
+    told = [f"{sign} {described[name]}" for sign, name in bounds.items() if name in described]
+    return " ".join([kind, ", ".join(told)]).strip()

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the wish to end that schedulers and services send (SIGTERM), in long work that has something to save first."""
+"""Ctrl-C, and the SIGTERM of schedulers and services, in long work that has something to save first."""
 
 import signal
 import threading
@@ -8,19 +8,19 @@ from types import FrameType
 
 ASKING_TO_END = (signal.SIGINT, signal.SIGTERM)
 EXIT_INTERRUPTED = 130
-"""What a program that Ctrl-C ended returns, and what Typer makes of it."""
+"""The exit code of a program that Ctrl-C ended, and what Typer makes of it."""
 
 
 def end_as_by_ctrl_c() -> None:
-    """From now on SIGTERM raises KeyboardInterrupt, too: results under way are put away, locks released."""
+    """From now on SIGTERM raises KeyboardInterrupt, too: unfinished results are cleaned up and locks released."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 
 @contextmanager
 def interrupts_deferred() -> Iterator[Callable[[], bool]]:
-    """`with interrupts_deferred() as asked: ... if asked(): save, raise KeyboardInterrupt`. Who asks twice stops it at once.
+    """`with interrupts_deferred() as asked: ... if asked(): save, raise KeyboardInterrupt`. A second signal stops at once.
 
-    Outside the main thread, where Python delivers no signals, nothing is ever asked.
+    Outside the main thread, where Python delivers no signals, `asked` is always False.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

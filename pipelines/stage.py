@@ -15,9 +15,12 @@ from pipelines.progress import Progress, Silent
 
 
 class StageConfig(BaseModel):
-    """Base of each stage's options. Frozen, and an unknown key is an error; a default is written in exactly one place."""
+    """Base of each stage's options. Frozen, and an unknown key is an error; a default is written in exactly one place.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    The text below an option is its description: `osn options` and the workspace's config.toml show it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def digest(content: Any) -> str:

@@ -14,23 +14,24 @@ import pytest
 
 from benchmarks.chromium import Browser, chromium, chromium_is_installed
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("OSN_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared")
+"""Test data and weights too large for the repository (CONTRIBUTING.md says what they are); tests skip without them."""
 
 
 @pytest.fixture(scope="session")
 def playroom() -> Path:
-    """The rendered test scene that lies beside the checkout on some machines."""
+    """A rendered test scene with ground truth."""
     folder = SHARED / "data" / "playroom"
     if not folder.is_dir():
-        pytest.skip("the playroom scene is not on this machine")
+        pytest.skip("the playroom scene is not on this machine: see OSN_TEST_DATA in CONTRIBUTING.md")
     return folder
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the shared test data (real clips, point tracks) and weights."""
+    """Folder of the test data (real clips, point tracks) and weights."""
     if not SHARED.is_dir():
-        pytest.skip("the shared test data are not on this machine")
+        pytest.skip("the test data are not on this machine: see OSN_TEST_DATA in CONTRIBUTING.md")
     return SHARED
 
 

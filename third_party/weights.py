@@ -1,4 +1,4 @@
-"""Model weights: what exists, where it lies on this machine, and how to get it.
+"""Model weights: what exists, where it is on this machine, and how to get it.
 
 Nothing is downloaded unless `pull` is called. Weights are looked for at an explicit path, then in the folder that
 OSN_WEIGHTS_DIR names, then in the user's cache. Every download is checked against its SHA-256 before it gets its name;
@@ -40,7 +40,7 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """One line of `osn weights list`: `path` is None when the weights are not on this machine."""
+    """One line of `osn weights list`: `path` is None if the weights are not on this machine."""
 
     weights: Weights
     path: Path | None
@@ -67,7 +67,7 @@ def find(name: str, path: Path | None = None) -> Path:
     if path is not None:
         if not path.exists():
             raise UnavailableError(
-                f"{path} does not exist: give the {name} weights, or fetch them with osn weights pull {name}"
+                f"{path} does not exist: give the {name} weights, or download them with osn weights pull {name}"
             )
         return path
     for folder in folders():
@@ -75,12 +75,12 @@ def find(name: str, path: Path | None = None) -> Path:
             return entry.place(folder)
     searched = " or ".join(str(folder) for folder in folders())
     raise UnavailableError(
-        f"the {name} weights ({entry.purpose}) are not in {searched}: fetch them with osn weights pull {name}"
+        f"the {name} weights ({entry.purpose}) are not in {searched}: download them with osn weights pull {name}"
     )
 
 
 def status() -> list[Status]:
-    """Every entry of the registry and where it lies on this machine."""
+    """Every entry of the registry and where it is on this machine."""
     lines = []
     for entry in PUBLISHED:
         places = [folder for folder in folders() if all(path.is_file() for path in entry.paths(folder))]
@@ -101,9 +101,9 @@ def verify(name: str, path: Path | None = None) -> Trust:
 
 
 def pull(name: str, folder: Path | None = None, progress: Progress | None = None) -> Path:
-    """Download weights into `folder` (OSN_WEIGHTS_DIR or the user's cache when not given) and check them.
+    """Download weights into `folder` (by default OSN_WEIGHTS_DIR or the user's cache) and check them.
 
-    An interrupted download goes on where it stopped. A file gets its name only after its hash is found right.
+    An interrupted download resumes where it stopped. A file gets its name only after its hash has been checked.
     Returns what `find` returns. Raises UnavailableError: the download failed, or the hash is wrong.
     """
     entry = _entry(name)
@@ -120,7 +120,7 @@ def pull(name: str, folder: Path | None = None, progress: Progress | None = None
             partial.unlink()
             raise UnavailableError(
                 f"{file.url} has SHA-256 {digest[:16]}…, expected {file.sha256[:16]}…: the download was discarded, "
-                f"try again or give the file by its path"
+                f"try again, or give the path of a file"
             )
         if not file.sha256:
             _record(target).write_text(digest + "\n", encoding="ascii")
@@ -137,7 +137,7 @@ def sha256_of(path: Path) -> str:
 def _entry(name: str) -> Weights:
     entries = registry()
     if name not in entries:
-        raise UnknownNameError(f"no weights are called {name}: choose one of {', '.join(entries)}")
+        raise UnknownNameError(f"there are no weights named {name}: choose one of {', '.join(entries)}")
     return entries[name]
 
 
@@ -148,7 +148,7 @@ def _record(target: Path) -> Path:
 
 def _verify_file(name: str, file: WeightsFile, on_disk: Path) -> Trust:
     if not on_disk.is_file():
-        raise UnavailableError(f"{on_disk} is missing: fetch the weights with osn weights pull {name}")
+        raise UnavailableError(f"{on_disk} is missing: download the weights with osn weights pull {name}")
     digest = sha256_of(on_disk)
     if file.sha256:
         expected, fits, trust = file.sha256, file.accepts(digest), Trust.PUBLISHED
@@ -180,9 +180,9 @@ def _download(file: WeightsFile, partial: Path, progress: Progress) -> None:
                     progress(file.name, done, total)
     except (OSError, HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise UnavailableError(f"downloading {file.url} failed ({reason}): run the command again to go on") from error
+        raise UnavailableError(f"downloading {file.url} failed ({reason}): run the command again to resume") from error
     if total and done != total:
-        raise UnavailableError(f"downloading {file.url} stopped at {done} of {total} bytes: run the command again to go on")
+        raise UnavailableError(f"downloading {file.url} stopped at {done} of {total} bytes: run the command again to resume")
 
 
 def _open_rest(url: str, partial: Path) -> HTTPResponse:

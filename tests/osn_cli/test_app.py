@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,26 +63,39 @@ def test_planning_imports_nothing_heavy(tmp_path):
     [
         (("preprocess", "none.mp4"), 3, "none.mp4 does not exist: give a video file or a folder of images"),
         (("preprocess", "v.mp4", "--masks", "none"), 3, "none does not exist: give a folder of label maps"),
-        (("preprocess", "v.mp4", "--masks", ".", "--method", "motion"), 2, "--masks and --method motion: give one of them"),
-        (("train", "--seed", "-1"), 2, "train.seed = -1: input should be greater than or equal to 0"),
+        (("preprocess", "v.mp4", "--masks", ".", "--method", "motion"), 2, "--masks and --method motion exclude each other"),
+        (("train", "--seed", "-1"), 2, "--seed -1: input should be greater than or equal to 0"),
+        (("train", "--set", "train.seed=-1"), 2, "train.seed = -1: input should be greater than or equal to 0"),
+        (("train", "--seed", "1", "--set", "train.seed=-1"), 2, "train.seed = -1: input"),
+        (("preprocess", "v.mp4", "--set", "train.bootstrap_share=1"), 2, "train: bootstrap_share 1.0 and"),
         (("render", "--set", "render.outputs=[]"), 2, "render.outputs"),
         (("train", "--device", "gpu"), 2, "--device gpu: expected auto, cpu, or cuda"),
-        (("annotate", "v.mp4", "--save-to", "nowhere/p.json"), 3, "give a file in a folder that is there and writable"),
-        (("annotate", "v.mp4", "--host", "203.0.113.9"), 2, "--host 203.0.113.9: cannot listen there"),
+        (("annotate", "v.mp4", "--save-to", "nowhere/p.json"), 3, "give a file in an existing, writable folder"),
+        (("annotate", "v.mp4", "--host", "203.0.113.9"), 2, "--host 203.0.113.9: cannot listen on this address"),
         (("train",), 4, "there is no workspace in osn-work: run osn preprocess VIDEO first"),
         (("status", "-w", "elsewhere"), 4, "there is no workspace in elsewhere"),
         (("preprocess", "v.mp4", "--set", "train.step=5"), 2, "unknown option train.step: did you mean train.steps?"),
         (("preprocess", "v.mp4", "--set", "steps"), 2, "expected STAGE.OPTION=VALUE"),
-        (("preprocess", "v.mp4", "--preset", "fats"), 2, "--preset fats: no such preset; expected one of fast, default, paper"),
-        (("preprocess", "v.mp4", "--from", "trian"), 2, "--from trian: no such stage"),
+        (("preprocess", "v.mp4", "--preset", "fats"), 2, "'--preset': 'fats' is not one of 'fast', 'default', 'paper'"),
+        (("preprocess", "v.mp4", "--from", "trian"), 2, "Invalid value for '--from': 'trian' is not one of 'frames'"),
+        (("preprocess", "v.mp4", "--flow", "dix"), 2, "Invalid value for '--flow': 'dix' is not one of 'dis'"),
+        (("preprocess", "v.mp4", "--method", "magic"), 2, "Invalid value for '--method': 'magic' is not one of 'motion'"),
+        (("sample", "--measure", "cubic"), 2, "Invalid value for '--measure': 'cubic' is not one of 'linear', 'log'"),
+        (("export", "--format", "stl"), 2, "Invalid value for '--format': 'stl' is not one of 'ply', 'obj', 'glb'"),
+        (("weights", "list", "--preset", "fast"), 2, "No such option: --preset"),
+        (("weights", "list", "--device", "nowhere"), 2, "No such option: --device"),
+        (("doctor", "-w", "elsewhere"), 2, "No such option: -w"),
+        (("demo", "-w", "elsewhere"), 2, "No such option: -w"),
+        (("status", "--force"), 2, "No such option: --force"),
+        (("options", "trian"), 2, "'trian' is not one of 'frames'"),
         (("preprocess", "v.mp4", "--config", "none.toml"), 3, "--config none.toml cannot be read"),
-        (("preprocess", "v.mp4", "--max-frames", "2"), 2, "frames.max_frames = 2: input should be greater than or equal to 5"),
+        (("preprocess", "v.mp4", "--max-frames", "2"), 2, "--max-frames 2: input should be greater than or equal to 5"),
         (("train", "--stesp", "5"), 2, "No such option: --stesp"),
         (("trian",), 2, "No such command 'trian'"),
         (("view", "--port", "-1"), 2, "Invalid value for '--port'"),
-        (("demo", "v.mp4"), 2, "v.mp4 is a file: name a folder for the demo"),
+        (("demo", "v.mp4"), 2, "v.mp4 is a file: give a folder for the demo"),
         (("demo", "--seed", "-1"), 2, "Invalid value for '--seed'"),
-        (("weights", "verify", "nothing"), 2, "no weights are called nothing: choose one of"),
+        (("weights", "verify", "nothing"), 2, "there are no weights named nothing: choose one of"),
     ],
 )
 def test_mistakes_are_one_line_and_a_fixed_code(osn, tmp_path, arguments, code, message):
@@ -93,6 +107,13 @@ def test_mistakes_are_one_line_and_a_fixed_code(osn, tmp_path, arguments, code, 
     assert err.startswith("error ")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_a_remembered_preset_that_does_not_exist(osn, tmp_path):
+    (tmp_path / "osn-work").mkdir()
+    (tmp_path / "osn-work" / "workspace.json").write_text(json.dumps({"source": "v.mp4", "preset": "fats"}))
+    code, _, err = osn("status")
+    assert code == 2 and "there is no preset fats: choose one of fast, default, paper with --preset" in err
 
 
 def test_debug_adds_the_traceback(osn):
@@ -139,19 +160,18 @@ def test_a_damaged_memory_says_what_to_do(osn, tmp_path, content):
     (tmp_path / "osn-work").mkdir()
     (tmp_path / "osn-work" / "workspace.json").write_text(content)
     code, _, err = osn("status")
-    assert code == 4 and "delete it and name the video again" in err
+    assert code == 4 and "delete it and run osn preprocess VIDEO again" in err
 
 
 @pytest.mark.parametrize("asked_by", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_says_that_nothing_is_lost(asked_by, osn, monkeypatch):
-
+def test_an_interrupt_says_that_no_finished_work_is_lost(asked_by, osn, monkeypatch):
     def interrupt(self, *arguments, **options):
         os.kill(os.getpid(), asked_by)
 
     monkeypatch.setattr(Session, "execute", interrupt)
     code, _, err = osn("train")
     assert code == 130
-    assert "the same command goes on where it was" in err
+    assert "no finished work was lost; run the same command again to resume" in err
 
 
 def test_another_video_needs_another_workspace(osn, tmp_path):
@@ -162,7 +182,7 @@ def test_another_video_needs_another_workspace(osn, tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"x")
     code, _, err = osn("preprocess", "b.mp4")
     assert code == 2
-    assert "osn-work holds the results of /a.mp4: name another workspace with -w DIR" in err
+    assert "osn-work holds the results of /a.mp4: choose another folder with -w DIR" in err
 
 
 def test_a_first_try_that_failed_does_not_keep_the_workspace(osn, tmp_path):
@@ -185,6 +205,17 @@ def test_a_text_file_leaves_the_old_results_alone(osn, tmp_path):
     assert code == 3
     assert "text.mp4 is not a video that can be decoded" in err.replace(str(tmp_path), "")
     assert not (tmp_path / "osn-work" / "frames").exists()
+
+
+def test_the_workspace_in_the_environment_may_be_empty(osn, monkeypatch):
+    monkeypatch.setenv("OSN_WORKSPACE", "")
+    assert "there is no workspace in osn-work" in osn("train")[2]
+
+
+def test_versions_are_one_line(osn):
+    code, out, _ = osn("--version")
+    assert code == 0
+    assert re.fullmatch(r"osn-cli \d+\.\d+\.\d+, Python 3\.\d+\.\d+\S*, torch \d+\.\d+\.\d+\S*\n", out)
 
 
 def test_weights_list_is_readable_by_scripts(osn):

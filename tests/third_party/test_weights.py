@@ -163,7 +163,7 @@ def test_lookup_order_is_explicit_path_then_variable_then_cache(folder, tmp_path
     publish(monkeypatch, WeightsFile("net.pth", "http://127.0.0.1/none", SHA256))
     mine, named = tmp_path / "mine.pth", tmp_path / "named"
     with pytest.raises(
-        UnavailableError, match=r"the net weights \(testing\) are not in .*weights: fetch them with osn weights pull"
+        UnavailableError, match=r"the net weights \(testing\) are not in .*weights: download them with osn weights pull"
     ):
         find("net")
     folder.mkdir(parents=True)
@@ -196,7 +196,9 @@ def test_another_published_copy_also_verifies(shared_data):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UnavailableError, match=r"no weights are called raft: choose one of raft-small, raft-large, sam-vit-b"):
+    with pytest.raises(
+        UnavailableError, match=r"there are no weights named raft: choose one of raft-small, raft-large, sam-vit-b"
+    ):
         find("raft")
 
 
