@@ -36,11 +36,11 @@ class EvaluateConfig(StageConfig):
     """What is compared, and how thoroughly."""
 
     truth: Path | None = None
-    """Folder with the ground truth: our own layout, or another one that `pipelines.evaluation.layouts` knows."""
+    """Folder with the ground truth: our own layout, or another one that is known (docs/formats.md)."""
     n_views: int = Field(default=8, ge=1)
     """Held-out views, evenly spread over those there are."""
     width_px: int | None = Field(default=None, ge=16)
-    """Width of the compared images; None: as the truth is."""
+    """Width of the compared images; unset: as the truth is."""
     screening_width_px: int = Field(default=128, ge=16)
     """Width at which the candidates of best-of-N are compared; only the best is rendered at full width."""
     closest: int = Field(default=5, ge=1)
@@ -73,6 +73,7 @@ class EvaluateConfig(StageConfig):
     """Rays that the true agreement is computed on, at most. A share of 0.5 % of 50,000 rays is known to a tenth only, which
     moved the precision by up to 0.02."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of what is drawn: candidates, combinations, rays."""
 
 
 def evaluate(

@@ -52,16 +52,25 @@ class ExportConfig(StageConfig):
     """What to write. Nothing chosen means meshes and animated GLB."""
 
     mesh: bool = False
+    """A mesh file per object."""
     glb: bool = False
+    """An animated GLB per scene."""
     usd: bool = False
+    """One USD stage with a variant per scene."""
     colmap: bool = False
+    """A COLMAP data set per object."""
     nerfstudio: bool = False
+    """transforms.json, images, masks and points."""
     depth: bool = False
+    """Depth maps of the filmed views."""
     masks: bool = False
+    """Label maps as palette PNG."""
     points: bool = False
+    """The reconstructed points of each object."""
     sample: str = "best"
-    """Which scenes, for the outputs that depend on scales: see `pipelines.choice`."""
+    """Which scenes, for the outputs that depend on scales: 'best', numbers such as '3,7', or 'diverse:8'."""
     mesh_format: MeshFormat = MeshFormat.PLY
+    """Of --mesh."""
     metric: str | None = None
     """A known real length, such as "object 2 height = 0.3 m": meshes, GLB, USD and depth are then in metres."""
     unlit: bool = True

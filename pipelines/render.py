@@ -53,23 +53,31 @@ class RenderConfig(StageConfig):
     """What to render."""
 
     path: str = "sway"
-    """filmed, sway, orbit, freeze, or a JSON file with a camera path (`pipelines.cameras.paths.read_path`)."""
+    """filmed, sway, orbit, freeze, or a JSON file with a camera path (docs/formats.md)."""
     samples: str = "best"
-    """Which scenes: see `pipelines.choice`."""
+    """Which scenes: 'best', numbers such as '3,7', 'diverse:8', or scales of your own, 'scales:0.8,1.3'."""
     outputs: tuple[Output, ...] = Field(default=(Output.COLOUR,), min_length=1)
+    """colour, depth, labels: a video of each."""
     width_px: int | None = Field(default=None, ge=16, le=8192)
-    """Width of the images; None: that of the video, at most `quick_width_px`."""
+    """Width of the images; unset: that of the video, at most `quick_width_px`."""
     quick_width_px: int = Field(default=256, ge=16)
     """Keeps a render that nobody chose a size for within minutes on a CPU."""
     first_frame: int = Field(default=0, ge=0)
+    """Of the video, to begin with."""
     last_frame: int | None = Field(default=None, ge=0)
+    """Unset: the video's last."""
     frame_step: int = Field(default=1, ge=1)
+    """Every how many frames of the video one is rendered."""
     freeze_frame: int | None = Field(default=None, ge=0)
-    """Moment at which `freeze` stops time; None: the middle of the chosen frames."""
+    """Moment at which `freeze` stops time; unset: the middle of the chosen frames."""
     freeze_steps: int = Field(default=48, ge=2)
+    """Pictures of a `freeze` path."""
     sway_deg: float = Field(default=6.0, gt=0, lt=80)
+    """How far the camera of `sway` turns about what it looks at, to either side."""
     sway_period_frames: int = Field(default=24, ge=2)
+    """Frames in which it comes round once."""
     orbit_deg: float = Field(default=25.0, gt=0, lt=80)
+    """How far the camera of `orbit` and `freeze` turns, to either side."""
     grid: bool = True
     """Several samples side by side in one video."""
     images: bool = True
@@ -79,9 +87,11 @@ class RenderConfig(StageConfig):
     seen_depth_tolerance: float = Field(default=0.08, gt=0)
     """Share of the depth by which the background may miss the surface that a filmed frame saw, and still count as seen."""
     min_opacity: float = Field(default=0.5, gt=0, lt=1)
+    """A filmed frame saw the background where it is at least as opaque as this."""
     seen_views: int = Field(default=24, ge=1)
     """Filmed frames, evenly spread, that are asked what they saw."""
     seen_width_px: int = Field(default=192, ge=16)
+    """Width at which those frames are asked."""
 
     @property
     def path_file(self) -> Path | None:

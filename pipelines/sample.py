@@ -17,7 +17,9 @@ class SampleConfig(StageConfig):
     """How many combinations, and what makes one acceptable."""
 
     n: int = Field(default=1000, ge=1)
+    """How many combinations."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of the draws: the same seed gives the same samples."""
     measure: Measure = Measure.LINEAR
     """Uniform in scale, so that an object is as likely at any depth, as in the paper; or in log scale."""
     even: bool = True

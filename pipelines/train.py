@@ -32,10 +32,12 @@ class TrainConfig(StageConfig):
     """Options of training. The defaults are those of the `default` preset; `TrainConfig.preset` gives the others."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of all random numbers: the same seed gives the same scene."""
     max_side_px: int = Field(default=384, ge=16)
     """Longer side of the images that are learned from; larger videos are reduced to it."""
 
     steps: int = Field(default=6_000, ge=1)
+    """Steps of the fields."""
     bootstrap_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the steps in which every object is trained alone."""
     alternate_share: float = Field(default=0.5, ge=0, le=1)
@@ -44,37 +46,51 @@ class TrainConfig(StageConfig):
     """How often the scales are learned. 0: fields are trained alone to the end, and the scales are learned once then."""
 
     rays_per_step: int = Field(default=2048, ge=16)
+    """Rays per step, over all objects."""
     mover_share: float = Field(default=0.4, ge=0, le=1)
     """Share of the rays on the moving objects' pixels, the same for each."""
     sparse_share: float = Field(default=0.15, ge=0, lt=1)
     """Share of the rays that go through reconstructed points, whose depth is known."""
     n_bins: int = Field(default=96, ge=4)
+    """Cells along a ray in which the density cache proposes samples."""
     n_samples: int = Field(default=24, ge=4)
+    """Samples per ray and object."""
     sample_floor: float = Field(default=0.1, gt=0)
     """Share of a ray's samples spread evenly, whatever is already known about its surfaces."""
     min_colour_weight: float = Field(default=2e-3, ge=0)
+    """Samples that weigh less in their own object are not asked for a colour."""
 
     field: Literal["grid", "tensorf"] = "grid"
+    """Representation of an object: nested grids (quick on a CPU), or vector-matrix factors (TensoRF)."""
     resolution_start: int = Field(default=64, ge=8)
+    """Nodes per axis of the background's fields at the first step."""
     resolution_final: int = Field(default=160, ge=8)
+    """... and after the last refinement."""
     mover_resolution_ratio: float = Field(default=0.5, gt=0)
     """Resolution of a moving object over that of the background."""
     upsample_at: tuple[float, ...] = (0.06, 0.12, 0.2)
     """Shares of the steps after which the fields become finer."""
     density_components: int = Field(default=3, ge=1)
+    """Of density: nested grids, or TensoRF's components per plane."""
     colour_components: int = Field(default=4, ge=1)
+    """Of colour: channels per nested grid, or TensoRF's components per plane."""
     colour_levels: int = Field(default=8, ge=1)
+    """Grid only: nested grids of colour."""
     table_bits: int = Field(default=19, ge=8, le=24)
+    """Grid only: each colour grid has at most 2 to this power rows; finer ones are hashed."""
     colour_resolution: int = Field(default=512, ge=16)
     """Grid only: finest resolution of colour."""
     hidden: int = Field(default=64, ge=8)
+    """Width of the colour network."""
     cache_resolution: int = Field(default=96, ge=8)
     """Cells per axis in which density is remembered, to place samples; moving objects have `mover_resolution_ratio` of it."""
 
     density_rate: float = Field(default=0.04, gt=0)
     """Learning rate of density grids (TensoRF's factors use `table_rate`)."""
     table_rate: float = Field(default=2e-2, gt=0)
+    """Learning rate of colour tables, and of TensoRF's factors."""
     network_rate: float = Field(default=2e-3, gt=0)
+    """Learning rate of the colour networks."""
     pose_rate: float = Field(default=0.0, ge=0)
     """Learning rate of the pose corrections, in radians and object distances (5e-4 is a good one); 0 keeps the given poses.
     Only where tracks were poor do images at these sizes say more about poses than the tracks did."""
@@ -84,6 +100,7 @@ class TrainConfig(StageConfig):
     """Share of the steps after which poses are refined."""
 
     depth_weight: float = Field(default=0.1, ge=0)
+    """Weight of the reconstructed points' depths."""
     unseen_share: float = Field(default=0.06, ge=0, lt=1)
     """Rays, as a share of the others, into background that no frame shows, which is given a guessed depth."""
     guess_weight: float = Field(default=0.1, ge=0)
@@ -91,12 +108,15 @@ class TrainConfig(StageConfig):
     depth_error_px: float = Field(default=1.0, gt=0)
     """Reprojection error at which a reconstructed point's depth counts half."""
     segmentation_weight: float = Field(default=0.02, ge=0)
+    """Weight of the masks (cross-entropy)."""
     outside_weight: float = Field(default=0.02, ge=0)
     """Bootstrap: how strongly background pixels speak against a moving object on their ray (it may be hidden there)."""
     hidden_weight: float = Field(default=1e-3, ge=0)
     """After the bootstrap: weak preference for nothing where a moving object could only be hidden."""
     smoothness_weight: float = Field(default=1e-3, ge=0)
+    """Weight of total variation of the density."""
     distortion_weight: float = Field(default=1e-2, ge=0)
+    """Weight of the distortion loss, which keeps density together along a ray."""
 
     near_share: float = Field(default=0.05, gt=0)
     """Near limit of every moving object, as a share of the background's median depth: an assumption."""
@@ -112,9 +132,11 @@ class TrainConfig(StageConfig):
     """Steps of the scale network per round; the last round, whose network samples are drawn with, has three times as many."""
 
     checkpoint_every_steps: int = Field(default=1000, ge=1)
+    """An interrupted run resumes from the last of these, or from the interrupted step where it could still be saved."""
     preview_every_steps: int = Field(default=2000, ge=0)
     """0: no preview images."""
     log_every_steps: int = Field(default=50, ge=1)
+    """Steps between lines of metrics.jsonl."""
     tensorboard: bool = False
     """Also write the figures as TensorBoard events, into `train/tensorboard` (extra `tensorboard`)."""
 

@@ -41,23 +41,35 @@ class MeshConfig(StageConfig):
     """How meshes are made. Cells are counted along the longest side of the object's box."""
 
     objects: Surface = Surface.FUSION
+    """How the movers' surfaces are found: fused depth maps, or a level of the density."""
     background: Surface = Surface.FUSION
+    """How the background's is."""
     object_cells: int = Field(default=128, ge=16, le=1024)
+    """Of a mover's box."""
     background_cells: int = Field(default=256, ge=16, le=1024)
+    """Of the background's box."""
     max_faces: int = Field(default=20_000, ge=16)
+    """Of a mover's mesh; more are merged."""
     background_max_faces: int = Field(default=150_000, ge=16)
+    """Of the background's mesh."""
     max_views: int = Field(default=48, ge=1)
     """Frames whose depth and masks are used, evenly spread over the clip."""
     view_width_px: int = Field(default=384, ge=16)
+    """Width at which depth is rendered."""
     min_opacity: float = Field(default=0.5, gt=0, lt=1)
+    """A rendered depth counts where the object is at least as opaque as this."""
     min_support_share: float = Field(default=0.8, ge=0, le=1)
     """A place may be the object's where its mask is seen in at least this share of the frames in which it usually is."""
     mask_margin_px: int = Field(default=0, ge=0)
+    """A place may lie this far outside a mask."""
     min_component_share: float = Field(default=0.05, ge=0, le=1)
     """Connected parts of less area than this share of the largest one are floaters."""
     truncation_cells: float = Field(default=3.0, gt=1)
+    """Fusion: distances beyond this many cells say nothing of a surface."""
     half_opaque_cells: float = Field(default=1.0, gt=0)
+    """Density: a layer this many cells thick at the surface's level lets half the light through."""
     smoothing_rounds: int = Field(default=4, ge=0)
+    """Rounds of smoothing that keep volume."""
 
 
 @dataclass(frozen=True)
