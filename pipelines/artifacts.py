@@ -4,11 +4,13 @@ Symbols: T frames, K objects including the background (0), H x W pixels, P track
 Pixel coordinates, axes and transform names follow `pipelines.geometry`.
 """
 
+import struct
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Int, UInt8
@@ -41,6 +43,49 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise WorkspaceError(f"{path} cannot be read ({error}): run the stage that makes it again with --force") from None
 
 
+class ArrayPlace(NamedTuple):
+    """Where an array lies in an .npz file that is not compressed. offset: bytes from the file's beginning."""
+
+    offset: int
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype
+
+
+def array_places(path: Path) -> dict[str, ArrayPlace]:
+    """Of all arrays in a file, by name.
+
+    Raises WorkspaceError: the file is missing, damaged, or compressed.
+    """
+    places = {}
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                check(entry.compress_type == zipfile.ZIP_STORED, f"{path} is compressed")
+                # An entry's own header tells how long it is itself, in its last four bytes.
+                file.seek(entry.header_offset + 26)
+                file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
+                check(np.lib.format.read_magic(file) == (1, 0), f"{entry.filename} in {path} has an unknown form")
+                header = np.lib.format.read_array_header_1_0(file)
+                places[entry.filename.removesuffix(".npy")] = ArrayPlace(file.tell(), *header)
+    except FileNotFoundError:
+        raise WorkspaceError(f"{path} is missing: run the stage that makes it again with --force") from None
+    except (ValueError, OSError, EOFError, struct.error, zipfile.BadZipFile) as error:
+        raise WorkspaceError(f"{path} cannot be read ({error}): run the stage that makes it again with --force") from None
+    return places
+
+
+def mapped_arrays(path: Path, places: Mapping[str, ArrayPlace]) -> dict[str, np.ndarray]:
+    """Arrays of a file without reading them: what is looked at is read. places: `array_places`."""
+    content = np.memmap(path, np.uint8, "r")
+    arrays = {}
+    for name, place in places.items():
+        n_bytes = int(np.prod(place.shape)) * place.dtype.itemsize
+        flat = content[place.offset : place.offset + n_bytes].view(place.dtype)
+        arrays[name] = flat.reshape(place.shape, order="F" if place.is_fortran else "C")
+    return arrays
+
+
 @dataclass(frozen=True)
 class Video:
     """Frames on disk: `%06d.png` (RGB, 8 bit) from 0, and `video.json`."""
@@ -52,7 +97,11 @@ class Video:
     fps: float
     source: str
     filmed_width: int | None = None
-    """Of the footage, px, before it was made smaller; None: the same."""
+    """Of the footage, px, without bars that were cut off, before it was made smaller; None: the same."""
+    shown: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    """Left, top, right and bottom of what the frames show of the filmed picture, as shares of its width and height."""
+    start_s: float = 0.0
+    """When the first frame is shown, from the beginning of the footage."""
 
     @property
     def reduction(self) -> float:
@@ -61,12 +110,13 @@ class Video:
 
     @classmethod
     def load(cls, folder: Path) -> "Video":
-        return cls(folder=folder, **read_json(folder / "video.json"))
+        described = read_json(folder / "video.json")
+        return cls(folder=folder, **described | {"shown": tuple(described.get("shown", (0.0, 0.0, 1.0, 1.0)))})
 
     def save(self) -> None:
         """Write video.json; the frames are already there."""
-        fields = {name: getattr(self, name) for name in ("width", "height", "n_frames", "fps", "source", "filmed_width")}
-        write_json(self.folder / "video.json", fields)
+        names = ("width", "height", "n_frames", "fps", "source", "filmed_width", "shown", "start_s")
+        write_json(self.folder / "video.json", {name: getattr(self, name) for name in names})
 
     def path(self, t: int) -> Path:
         return self.folder / f"{t:06d}.png"
@@ -112,14 +162,21 @@ class Flow:
 
     def read(self, t: int, u: int) -> tuple[Float[np.ndarray, "H W 2"], Bool[np.ndarray, "H W"]]:
         """Flow in px (float32) and where it is consistent."""
-        flow_px, ok = self.read_half(t, u)
-        return flow_px.astype(np.float32), ok
-
-    def read_half(self, t: int, u: int) -> tuple[Float16[np.ndarray, "H W 2"], Bool[np.ndarray, "H W"]]:
-        """The same as it is stored, for those who look at few of its pixels."""
         stored = read_arrays(self.path(t, u))
-        flow_px = stored["flow"]
+        flow_px = stored["flow"].astype(np.float32)
         return flow_px, np.unpackbits(stored["ok"], axis=1, count=flow_px.shape[1]).astype(bool)
+
+    def places(self, t: int, u: int) -> dict[str, ArrayPlace]:
+        """What `mapped` needs to know, for those who come back to the same pairs."""
+        return array_places(self.path(t, u))
+
+    def mapped(
+        self, t: int, u: int, places: Mapping[str, ArrayPlace]
+    ) -> tuple[Float16[np.ndarray, "H W 2"], UInt8[np.ndarray, "H B"]]:
+        """Flow and the bits of `ok` as they lie on disk, for those who look at few of their pixels. The first of eight columns
+        is the highest bit of a byte."""
+        stored = mapped_arrays(self.path(t, u), places)
+        return stored["flow"], stored["ok"]
 
 
 @dataclass(frozen=True)
@@ -307,6 +364,8 @@ class Sfm:
     """One per object of the label maps, `objects[k].object_id == k`, failed ones included."""
     focal_source: str = "given"
     """Where the focal length comes from: `given`, `self-calibrated`, or `assumed`."""
+    focal_uncertainty: float = 0.0
+    """Its expected error, as a share of it; 0 where it was given."""
 
     def __post_init__(self) -> None:
         ids = [model.object_id for model in self.objects]
@@ -339,6 +398,7 @@ class Sfm:
             described["height"],
             tuple(models),
             described["focal_source"],
+            described.get("focal_uncertainty", 0.0),
         )
 
     def save(self, folder: Path) -> None:
@@ -350,6 +410,7 @@ class Sfm:
             "height": self.height,
             "n_objects": len(self.objects),
             "focal_source": self.focal_source,
+            "focal_uncertainty": self.focal_uncertainty,
         }
         write_json(folder / "sfm.json", described)
 

@@ -23,8 +23,6 @@ from pipelines.errors import InputError
 from pipelines.stage import StageConfig, StageContext
 from pipelines.workers import in_threads, n_cores, one_opencv_thread
 
-VERSION = 1
-
 DIS_PATCH_PX = 6
 DIS_PATCH_STRIDE_PX = 2
 POLISH_SCALE = 1

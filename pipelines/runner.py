@@ -228,7 +228,7 @@ def _render_variant(config: Config) -> str:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("frames", _frames, lambda c: c.frames, lambda c: (), version=2),
+        Stage("frames", _frames, lambda c: c.frames, lambda c: (), version=3),
         Stage("flow", _flow, lambda c: c.flow, lambda c: ("frames",), lambda c: {"flow.weights": c.flow.weights}),
         Stage(
             "segment",
@@ -240,10 +240,10 @@ STAGES: dict[str, Stage] = {
                 "segment.prompts": c.segment.prompts,
                 "segment.weights": c.segment.weights,
             },
-            version=6,
+            version=7,
         ),
         Stage("tracks", _tracks, lambda c: c.tracks, lambda c: ("frames", "flow", "segment")),
-        Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=11),
+        Stage("sfm", _sfm, _sfm_options, lambda c: ("frames", "segment", "tracks"), version=12),
         Stage("train", _train, lambda c: c.train, lambda c: ("frames", "segment", "sfm"), resumable=True, version=11),
         Stage("sample", _sample, lambda c: c.sample, lambda c: ("train",), version=6),
         Stage("render", _render, lambda c: c.render, _render_needs, _path_file, version=3, variant=_render_variant),

@@ -15,7 +15,7 @@ from pipelines.errors import UsageError
 from pipelines.segmentation.learned import SamModel, VideoModel
 from pipelines.stage import StageConfig, StageContext
 
-VERSION = 5
+MOTION_VERSION = 6
 AUTOMATIC = "automatic"
 """Folder, inside the result, of the labels as they were before the corrections of a prompts file."""
 
@@ -50,6 +50,7 @@ class SegmentConfig(StageConfig):
     weights: Path | None = None
     """Checkpoint of the model, when it is not in the weights folder."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of clustering."""
 
 
 def segment(config: SegmentConfig, *, video: Video, flow: Flow | None, context: StageContext) -> Labels:
@@ -83,7 +84,8 @@ def _import(config: SegmentConfig, video: Video, context: StageContext) -> Label
 
     if config.masks is None:
         raise UsageError("method masks needs the label maps: give their folder or .npy file with --masks PATH")
-    imported = import_masks(config.masks, n_frames=video.n_frames, width=video.width, height=video.height)
+    size = {"width": video.width, "height": video.height}
+    imported = import_masks(config.masks, n_frames=video.n_frames, **size, shown=video.shown)
     for note in imported.notes:
         context.progress.note(note)
     return Labels(imported.maps, imported.names)
@@ -94,7 +96,7 @@ def _by_motion(config: SegmentConfig, video: Video, flow: Flow | None, context: 
 
     if flow is None:
         raise UsageError("method motion needs optical flow: run the stage flow first")
-    key = [VERSION, config.model_dump(mode="json", include={"objects", "max_tracks", "seed"}), _content(video, flow)]
+    key = [MOTION_VERSION, config.model_dump(mode="json", include={"objects", "max_tracks", "seed"}), _content(video, flow)]
 
     def make(folder: Path) -> None:
         segment_by_motion(config, video=video, flow=flow, context=context).save(folder)

@@ -22,9 +22,14 @@ from pipelines.stage import StageConfig, StageContext
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-VERSION = 10
+OBJECT_VERSION = 11
 LEAST_ERROR_PX = 0.05
 """A median reprojection error as small as this is what flow gives at best."""
+STILL_ERROR_PX = 0.15
+"""The same of movers where the background is still: codecs repeat it exactly, but not what moves before it (at usual rates its
+tracks had errors of 0 to 0.03 px, a rigid mover's 0.05 to 0.14 px)."""
+STILL_PX = 2.0
+"""A background whose tracks move less (median, whole clip) is still."""
 BENT = 2.5
 """From this many times the background's median error on, an object's tracks are hardly those of one rigid body."""
 
@@ -39,7 +44,8 @@ class SfmConfig(StageConfig):
     assumed_fov_deg: float = Field(60.0, gt=1, lt=175)
     """Field of view across the longer side of the picture that is assumed when nothing tells it."""
     max_focal_uncertainty: float = Field(0.05, gt=0)
-    """A self-calibrated focal length that is less certain than this share of itself is replaced by the assumption."""
+    """Where the background tells the focal length less certainly than this share of it, the movers and the usual field of view
+    are asked, too."""
     loss_px: float = Field(0.3, gt=0)
     """Width of the robust loss in bundle adjustment."""
     max_error_px: float = Field(2.0, gt=0)
@@ -66,6 +72,7 @@ class SfmConfig(StageConfig):
     """Whether the motions correct the masks: what is two objects is split, what moves as a larger one does becomes a part of
     it, and what else a mask holds is taken out of it. By default where masks were found, not given."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of the attempts at each object."""
 
     @model_validator(mode="after")
     def _one_focal(self) -> "SfmConfig":
@@ -106,16 +113,16 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
     with context.progress.task("sfm", labels.n_objects + 1) as advance:
         place = context.items.get(
             "focal",
-            ["focal", VERSION, config.model_dump(), *size, video.n_frames, video.reduction, _track_key(background)],
+            ["focal", OBJECT_VERSION, config.model_dump(), *size, video.n_frames, video.reduction, _track_key(background)],
             lambda folder: find_focal(config, background, video, principal_px).save(folder),
         )
         focal = Focal.load(place)
-        if focal.source == "assumed" and labels.n_objects > 1:
+        if focal.source != "given" and focal.uncertainty > config.max_focal_uncertainty and labels.n_objects > 1:
             movers = [tracks.of_object(k) for k in range(1, labels.n_objects)]
             place = context.items.get(
                 "focal of the movers",
                 [
-                    *("focal of the movers", VERSION, config.model_dump(), *size, video.n_frames, asdict(focal)),
+                    *("focal of the movers", OBJECT_VERSION, config.model_dump(), *size, video.n_frames, asdict(focal)),
                     [_track_key(mover) for mover in movers],
                 ],
                 lambda folder: focal_of_movers(config, movers, focal, max(size), video.n_frames, principal_px).save(folder),
@@ -146,7 +153,7 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
                 outcome = "kept, but " if model.status is SfmStatus.DOUBTFUL else ""
                 context.progress.note(f"{names[model.object_id]}: {outcome}{model.reason}")
     intrinsics = np.array([[focal.focal_px, 0, principal_px[0]], [0, focal.focal_px, principal_px[1]], [0, 0, 1]])
-    sfm = Sfm(intrinsics, video.width, video.height, tuple(models), focal.source)
+    sfm = Sfm(intrinsics, video.width, video.height, tuple(models), focal.source, focal.uncertainty)
     sfm.save(context.out)
     if not np.array_equal(found.labels.maps, labels.joined(sfm.bodies).maps):
         found.labels.save(context.out)
@@ -178,7 +185,7 @@ def _object(
     masks = hashlib.sha256(np.packbits(views.labels.maps == k).tobytes()).hexdigest()
     size = [views.video.width, views.video.height, views.video.n_frames]
     turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
-    key = ["object", VERSION, k, options, focal_px, size, _track_key(tracks), masks, turns]
+    key = ["object", OBJECT_VERSION, k, options, focal_px, size, _track_key(tracks), masks, turns]
     return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
 
 
@@ -187,14 +194,24 @@ def _compared(model: ObjectModel, background: ObjectModel) -> ObjectModel:
     errors = [m.quality.get("median_error_px") for m in (model, background)]
     if model.status is not SfmStatus.OK or errors[0] is None or errors[1] is None:
         return model
-    times = errors[0] / max(errors[1], LEAST_ERROR_PX)
+    is_still = background.status is SfmStatus.ASSUMED_DEPTH or _median_extent_px(background) < STILL_PX
+    times = errors[0] / max(errors[1], STILL_ERROR_PX if is_still else LEAST_ERROR_PX)
     if times < BENT:
         return model
+    than = "is usual before a still background" if is_still and errors[1] < STILL_ERROR_PX else "the background's"
     reason = (
-        f"one rigid motion fits its tracks {times:.1f} times worse than the background's: it bends, or it is two objects that "
-        "were taken for one"
+        f"one rigid motion fits its tracks {times:.1f} times worse than {than}: it bends, or it is two objects that were taken "
+        "for one"
     )
     return replace(model, status=SfmStatus.DOUBTFUL, reason=reason)
+
+
+def _median_extent_px(model: ObjectModel) -> float:
+    """Median over the points of the diagonal of the box that a point's sightings fill."""
+    low, high = np.full((len(model.points), 2), np.inf), np.full((len(model.points), 2), -np.inf)
+    np.minimum.at(low, model.obs_point, model.obs_xy_px)
+    np.maximum.at(high, model.obs_point, model.obs_xy_px)
+    return float(np.median(np.linalg.norm(high - low, axis=-1)))
 
 
 def _track_key(tracks: Tracks) -> str:

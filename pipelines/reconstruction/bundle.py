@@ -23,6 +23,10 @@ MIN_DEPTH = 1e-3
 
 STIFFNESS = 1e3
 """Of a fixed gauge, as a multiple of the stiffest unknown's."""
+BAND_POINTS = 64
+"""Points, seen at about the same time, that are eliminated together: only the frames that see them take part ..."""
+WIDE_BAND = 0.25
+"""... where that is less than this share of the work with all frames: blocks have to be copied."""
 GAUGE_FREEDOMS = 7
 """Nothing tells an object's own frame (6) and unit (1)."""
 
@@ -114,6 +118,7 @@ class _Problem:
         self.point_starts = np.flatnonzero(np.diff(self.point[self.by_point], prepend=-1))
         self.loss_px, self.free_focal, self.still, self.prior = loss_px, free_focal, still, prior
         self.n_pose, self.n_extra = 6 * len(self.frames), int(free_focal)
+        self.bands = self._bands()
         poses = structure.cam_from_obj[self.frames]
         self.centre = np.median(structure.points[self.point_ids], axis=0)
         self.start = (
@@ -122,6 +127,18 @@ class _Problem:
             structure.points[self.point_ids].copy(),
             structure.focal_px,
         )
+
+    def _bands(self) -> list[tuple[slice, np.ndarray]]:
+        """Pose unknowns and points in blocks that hold all of W but zeros; none where tracks are long."""
+        first = np.full(len(self.point_ids), len(self.frames))
+        last = np.zeros(len(self.point_ids), int)
+        np.minimum.at(first, self.point, self.frame)
+        np.maximum.at(last, self.point, self.frame)
+        order = np.lexsort((last, first))
+        chunks = [order[start : start + BAND_POINTS] for start in range(0, len(order), BAND_POINTS)]
+        bands = [(slice(6 * int(first[c].min()), 6 * (int(last[c].max()) + 1)), c) for c in chunks]
+        work = sum((rows.stop - rows.start) ** 2 * len(points) for rows, points in bands)
+        return bands if work < WIDE_BAND * self.n_pose**2 * len(order) else []
 
     def residuals(self, state: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals (N, 2), rotated points q (N, 3) and camera points (N, 3)."""
@@ -212,11 +229,29 @@ class _Problem:
         return exp_rotation(pose_step[:, :3]) @ rotation, tau, points + step_points, focal_px
 
 
-def _eliminate(U: np.ndarray, W: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Schur complement S = U - W V^-1 W^T, with V^-1 and W V^-1."""
+def _eliminate(
+    U: np.ndarray, W: np.ndarray, V: np.ndarray, bands: list[tuple[slice, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Schur complement S = U - W V^-1 W^T, with V^-1 and W V^-1. bands: `_Problem.bands`."""
     V_inverse = np.linalg.inv(V)
-    WV = np.einsum("apj,pjk->apk", W, V_inverse, optimize=True)
-    return U - WV.reshape(len(U), -1) @ W.reshape(len(U), -1).T, V_inverse, WV
+    if not bands:
+        WV = np.einsum("apj,pjk->apk", W, V_inverse, optimize=True)
+        return U - WV.reshape(len(U), -1) @ W.reshape(len(U), -1).T, V_inverse, WV
+    S, WV = U.copy(), np.zeros_like(W)
+    n_pose = max(rows.stop for rows, _ in bands)
+    for rows, points in bands:
+        w, inverse = W[rows, points], V_inverse[points]
+        wv = np.einsum("apj,pjk->apk", w, inverse, optimize=True)
+        WV[rows, points] = wv
+        S[rows, rows] -= wv.reshape(len(w), -1) @ w.reshape(len(w), -1).T
+        if len(U) > n_pose:
+            # The focal length's row is full.
+            focal = W[n_pose, points]
+            WV[n_pose, points] = np.einsum("pj,pjk->pk", focal, inverse)
+            S[rows, n_pose] -= wv.reshape(len(w), -1) @ focal.reshape(-1)
+            S[n_pose, rows] -= w.reshape(len(w), -1) @ WV[n_pose, points].reshape(-1)
+            S[n_pose, n_pose] -= np.sum(WV[n_pose, points] * focal)
+    return S, V_inverse, WV
 
 
 def _damp(blocks: np.ndarray, damping: float) -> np.ndarray:
@@ -255,7 +290,7 @@ def adjust(
             U = U + STIFFNESS * float(np.diag(U).max()) * fixed @ fixed.T
         decreased = False
         for _ in range(8):
-            S, V_inverse, WV = _eliminate(_damp(U, damping), W, _damp(V, damping))
+            S, V_inverse, WV = _eliminate(_damp(U, damping), W, _damp(V, damping), problem.bands)
             step = (
                 np.linalg.lstsq(S, -g + np.einsum("apj,pj->a", WV, g_point), rcond=None)[0]
                 if still
@@ -283,5 +318,5 @@ def _result(problem: _Problem, state: tuple, cost: float, structure: Structure, 
     all_points[problem.point_ids] = points
     final = replace(structure, cam_from_obj=poses, points=all_points, focal_px=focal_px)
     U, W, V, _, _ = problem.linearise(state)
-    matrix, _, _ = _eliminate(U, W, _damp(V, 1e-9))
+    matrix, _, _ = _eliminate(U, W, _damp(V, 1e-9), problem.bands)
     return Adjusted(final, reproject(final, observed)[0], cost, NormalMatrix(problem.frames, matrix))

@@ -2,11 +2,12 @@
 
 Self-calibration is bundle adjustment with the focal length free, from several starts. Its uncertainty comes from the same
 Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length. A mover that turns in front of it does,
-though less exactly: the movers' answers are weighed by their uncertainties. Where they say too little, an assumption is stated.
+though less exactly: where the background is not sure, its answer, the movers' and an assumption are weighed by their
+uncertainties. Where all of them say too little, that is stated.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,10 @@ OUTLIER_SIGMAS = 3.0
 """Whatever lies farther from the surest answer, in standard deviations of both, is left out."""
 ASSUMED_UNCERTAINTY = 0.3
 """Standard deviation of the logarithm of cameras' focal lengths about the assumed one."""
-MOVERS_MAX_UNCERTAINTY = 0.1
-"""Above it the assumption stands."""
+USELESS_UNCERTAINTY = 1.0
+"""A background that is less sure than this (tracks of a still one are infinitely unsure) has told nothing."""
+MAX_FUSED_UNCERTAINTY = 0.1
+"""What all sources together tell less exactly is called assumed."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Focal:
     uncertainty: float = 0.0
     """Expected error as a share of the focal length."""
     note: str = ""
+    told_px: float | None = None
+    """What the background alone tells, where it is not sure enough to be believed as it is ..."""
+    told_uncertainty: float = 0.0
+    """... and how unsure it is."""
 
     def save(self, folder: Path) -> None:
         write_json(folder / "focal.json", asdict(self))
@@ -76,45 +83,58 @@ def find_focal(config: "SfmConfig", background: Tracks, video: Video, principal_
     side_px = max(video.width, video.height)
     assumed_px = focal_from_fov(config.assumed_fov_deg, side_px)
     found = _calibrated(config, background, side_px, video.n_frames, principal_px)
-    if found is None:
+    if found is not None and found[1] <= config.max_focal_uncertainty:
+        return Focal(found[0], "self-calibrated", found[1])
+    if found is None or found[1] > USELESS_UNCERTAINTY:
         note = f"the background does not tell the focal length: {assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed"
         return Focal(assumed_px, "assumed", ASSUMED_UNCERTAINTY, note)
-    focal_px, uncertainty = found
-    if uncertainty > config.max_focal_uncertainty:
-        note = (
-            f"the focal length found, {focal_px:.0f} px, is uncertain by {100 * uncertainty:.0f} %: "
-            f"{assumed_px:.0f} px ({config.assumed_fov_deg:g} deg) is assumed; give --focal-px or --fov-deg"
-        )
-        return Focal(assumed_px, "assumed", uncertainty, note)
-    return Focal(focal_px, "self-calibrated", uncertainty)
+    fused = _fused(assumed_px, [found], "the background tells")
+    return replace(fused, told_px=found[0], told_uncertainty=found[1])
 
 
 def focal_of_movers(
     config: "SfmConfig",
     movers: Sequence[Tracks],
-    assumed: Focal,
+    background: Focal,
     side_px: int,
     n_frames: int,
     principal_px: Float[np.ndarray, "2"],
 ) -> Focal:
-    """What the movers tell about the focal length of a camera whose background doesn't; `assumed` if that is too little.
+    """What the movers, the background and the assumption together tell; `background` where the movers tell nothing.
 
     Flat movers are not asked: a plane that turns looks the same through many lenses.
     """
+    from pipelines.sfm import focal_from_fov
+
     solid = [
-        tracks for tracks in movers if not is_flat(Sightings.from_tracks(tracks, n_frames, principal_px), assumed.focal_px)
+        tracks for tracks in movers if not is_flat(Sightings.from_tracks(tracks, n_frames, principal_px), background.focal_px)
     ]
     largest = sorted(solid, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
     found = [_calibrated(config, tracks, side_px, n_frames, principal_px) for tracks in largest]
     told = [(focal_px, MOVERS_CAUTION * sigma) for focal_px, sigma in filter(None, found) if np.isfinite(sigma)]
-    focal_px, uncertainty = weighed([(assumed.focal_px, ASSUMED_UNCERTAINTY), *told])
-    if uncertainty > MOVERS_MAX_UNCERTAINTY:
-        return assumed
+    if not told:
+        return background
+    by = "the movers tell"
+    if background.told_px is not None:
+        told, by = [(background.told_px, background.told_uncertainty), *told], "the background and the movers tell"
+    return _fused(focal_from_fov(config.assumed_fov_deg, side_px), told, by)
+
+
+def _fused(assumed_px: float, told: Sequence[tuple[float, float]], by: str) -> Focal:
+    """Measured focal lengths, with their uncertainties, and the assumption as one. by: who measured, with a verb."""
+    focal_px, uncertainty = weighed([(assumed_px, ASSUMED_UNCERTAINTY), *told])
+    best = min(told, key=lambda each: each[1])
+    if uncertainty <= MAX_FUSED_UNCERTAINTY:
+        note = (
+            f"{by} the focal length, {focal_px:.0f} px, to about {100 * uncertainty:.0f} %; "
+            "give --focal-px or --fov-deg if you know better"
+        )
+        return Focal(focal_px, "self-calibrated", uncertainty, note)
     note = (
-        f"the background does not tell the focal length, the movers do: {focal_px:.0f} px, to about {100 * uncertainty:.0f} %; "
-        "give --focal-px or --fov-deg if you know better"
+        f"{by} the focal length to about {100 * best[1]:.0f} % only: {focal_px:.0f} px, between that and a usual lens, is "
+        "assumed; give --focal-px or --fov-deg"
     )
-    return Focal(focal_px, "self-calibrated", uncertainty, note)
+    return Focal(focal_px, "assumed", uncertainty, note)
 
 
 def weighed(measured: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -171,7 +191,7 @@ def _calibrated_from(config: "SfmConfig", sightings: Sightings, start_px: float)
         assert choice is not None
         final = _polished(sightings, choice.best.grown, config.loss_px)
         return final, choice.best.cost
-    turning, _ = rotate_only(sightings, start_px, options)
+    turning = rotate_only(sightings, start_px, options)
     return turning, turning.cost / max(len(turning.residual_px), 1) / config.loss_px**2
 
 

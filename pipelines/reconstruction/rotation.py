@@ -6,11 +6,16 @@ Points are put on the unit sphere around the camera, which is the stated assumpt
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pipelines.reconstruction.bundle import Adjusted, Structure, adjust
 from pipelines.reconstruction.grow import GrowOptions
 from pipelines.reconstruction.sightings import Sightings
+
+MIN_LINKS = 3
+"""Tracks that two frames must share for a turn between them."""
+COASTING_FRAMES = 4
+"""For so long a camera that is lost sight of is taken to turn on as it did."""
 
 
 def rays(sightings: Sightings, focal_px: float) -> Float[np.ndarray, "T P 3"]:
@@ -40,20 +45,47 @@ def turn_between(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Fl
     return rotation
 
 
-def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> tuple[Adjusted, Float[np.ndarray, " T"]]:
-    """Rotations of a camera that does not translate, all points at distance 1; and the number of tracks that link each frame.
+def sides(sightings: Sightings) -> Int[np.ndarray, " T"]:
+    """Parts of the clip that shared tracks tie together, numbered by falling number of frames; 0 for all where nothing breaks.
 
-    Frames that share no tracks with their predecessors keep the predecessor's rotation.
+    Frames that hardly show any tracks are sides of their own.
     """
-    directions, seen = rays(sightings, focal_px), sightings.seen
+    from scipy.sparse.csgraph import connected_components
+
+    seen = sightings.seen.astype(np.float32)
+    side = connected_components(seen @ seen.T >= MIN_LINKS, directed=False)[1]
+    by_size = np.argsort(-np.bincount(side), kind="stable")
+    number: Int[np.ndarray, " T"] = np.argsort(by_size)[side]
+    return number
+
+
+def _chained(directions: Float[np.ndarray, "T P 3"], sightings: Sightings) -> Float[np.ndarray, "T 4 4"]:
+    """Each frame turned against the last one before it that shares tracks with it; without any, on as the camera turned."""
+    seen = sightings.seen
     poses = np.tile(np.eye(4), (sightings.n_frames, 1, 1))
-    support = np.zeros(sightings.n_frames)
-    support[0] = seen[0].sum()
+    lost = 0
     for t in range(1, sightings.n_frames):
-        common = seen[t - 1] & seen[t]
-        support[t] = common.sum()
-        turn = turn_between(directions[t - 1, common], directions[t, common]) if common.sum() >= 3 else np.eye(3)
-        poses[t, :3, :3] = turn @ poses[t - 1, :3, :3]
+        shared = (seen[:t] & seen[t]).sum(1)
+        linked = np.flatnonzero(shared >= MIN_LINKS)
+        if len(linked):
+            u, lost = int(linked[-1]), 0
+            common = seen[u] & seen[t]
+            poses[t, :3, :3] = turn_between(directions[u, common], directions[t, common]) @ poses[u, :3, :3]
+            continue
+        lost += 1
+        goes_on = t >= 2 and lost <= COASTING_FRAMES
+        rate = poses[t - 1, :3, :3] @ poses[t - 2, :3, :3].T if goes_on else np.eye(3)
+        poses[t, :3, :3] = rate @ poses[t - 1, :3, :3]
+    return poses
+
+
+def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> Adjusted:
+    """Rotations of a camera that does not translate, all points at distance 1.
+
+    Across a break that no tracks cross (`sides`) the turn is a guess.
+    """
+    seen = sightings.seen
+    poses = _chained(rays(sightings, focal_px), sightings)
     frames, several = seen.sum(1) >= 1, seen.sum(0) >= 2
     observed = sightings.observations(frames, several)
     adjusted = adjust(
@@ -66,4 +98,4 @@ def rotate_only(sightings: Sightings, focal_px: float, options: GrowOptions) -> 
     )
     length = np.linalg.norm(adjusted.structure.points, axis=-1, keepdims=True)
     scaled = replace(adjusted.structure, points=adjusted.structure.points / np.maximum(length, 1e-12))
-    return replace(adjusted, structure=scaled), support
+    return replace(adjusted, structure=scaled)

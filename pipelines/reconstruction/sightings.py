@@ -6,6 +6,7 @@ Symbols
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,9 +22,12 @@ class Sightings:
 
     xy_px: Float[np.ndarray, "T P 2"]
 
-    @property
+    @cached_property
     def seen(self) -> Bool[np.ndarray, "T P"]:
-        return np.isfinite(self.xy_px[..., 0])
+        seen = np.isfinite(self.xy_px[..., 0])
+        # It is computed once, so nobody may change it.
+        seen.flags.writeable = False
+        return seen
 
     @property
     def n_frames(self) -> int:

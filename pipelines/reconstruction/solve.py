@@ -1,6 +1,6 @@
 """One object from tracks to its model: attempts, choice, final adjustment, verdict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,13 +24,17 @@ from pipelines.reconstruction.grow import FINAL, SETTLE, Effort, Grown, GrowOpti
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
 from pipelines.reconstruction.model import in_own_unit, to_model
 from pipelines.reconstruction.motion_prior import MotionPrior
-from pipelines.reconstruction.rotation import rotate_only
+from pipelines.reconstruction.rotation import rotate_only, sides
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
 from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, noise_px, smoothed
 from pipelines.reconstruction.waist import NARROW, waist_of
+from pipelines.reconstruction.zoom import turn_and_zoom
 
 if TYPE_CHECKING:
     from pipelines.sfm import SfmConfig
+
+MIN_ZOOM = 1.05
+"""Less growth of the picture is breathing of the lens, or noise."""
 
 
 def grow_options(config: "SfmConfig", free_focal: bool = False) -> GrowOptions:
@@ -66,7 +70,8 @@ def solve_object(
     if choice is None:
         reason = f"no reconstruction explains its {sightings.n_tracks} tracks as one rigid motion"
         return ObjectModel.failed(object_id, SfmStatus.NOT_REGISTERED, reason, n_frames)
-    return _finished(config, object_id, sightings, choice, views, world_from_cam)
+    model = _finished(config, object_id, sightings, choice, views, world_from_cam)
+    return _unless_zoomed(config, few, focal_px, choice, model) if object_id == BACKGROUND else model
 
 
 def has_parallax(config: "SfmConfig", sightings: Sightings, focal_px: float, choice: Choice | None) -> bool:
@@ -74,24 +79,50 @@ def has_parallax(config: "SfmConfig", sightings: Sightings, focal_px: float, cho
     if choice is None:
         return False
     options = grow_options(config)
-    turning, _ = rotate_only(sightings, focal_px, options)
+    turning = rotate_only(sightings, focal_px, options)
     grown = choice.best.grown
     moving = cauchy(grown.adjusted.residual_px, options.loss_px)[0].mean()
     return float(cauchy(turning.residual_px, options.loss_px)[0].mean()) > config.min_parallax_ratio * float(moving)
+
+
+def _unless_zoomed(
+    config: "SfmConfig", sightings: Sightings, focal_px: float, choice: Choice, model: ObjectModel
+) -> ObjectModel:
+    """The background of a moving camera; in doubt where one that zooms and turns explains its tracks as well.
+
+    As in `has_parallax`, the moving camera has to be clearly better to be believed.
+    """
+    zoomed = turn_and_zoom(sightings, focal_px, config.loss_px)
+    moving = float(cauchy(choice.best.grown.adjusted.residual_px, config.loss_px)[0].mean())
+    cost = float(cauchy(zoomed.residual_px, config.loss_px)[0].mean())
+    if not model.usable or zoomed.zoom < MIN_ZOOM or cost > config.min_parallax_ratio * moving:
+        return model
+    reason = (
+        f"the picture grows by {zoomed.zoom:.2g} as when a lens zooms (or a flat wall is approached): zooming is not modelled, "
+        "use a part of the video without it"
+    )
+    return replace(model, status=SfmStatus.DOUBTFUL, reason=reason)
 
 
 def _turning(config: "SfmConfig", sightings: Sightings, focal_px: float, principal_px: np.ndarray) -> ObjectModel:
     """The background of a camera without parallax: rotations, and points at distance 1."""
     options = grow_options(config)
     some = sightings.of_tracks(spread_tracks(sightings, config.final_tracks, config.seed))
-    adjusted, _ = rotate_only(some, focal_px, options)
+    adjusted, side = rotate_only(some, focal_px, options), sides(some)
     median_px = float(np.median(np.linalg.norm(adjusted.residual_px, axis=-1)))
-    registered = some.seen.sum(1) >= 3
+    shown = some.seen.sum(1) >= 3
+    registered = shown & (side == 0)
     if median_px > config.max_error_px or not registered.any():
         reason = f"neither a moving nor a turning camera explains the background's tracks (median error {median_px:.2f} px)"
         return ObjectModel.failed(BACKGROUND, SfmStatus.NOT_REGISTERED, reason, sightings.n_frames)
     reason = "the camera does not move enough to show depth: the background is assumed on a far surface at distance 1"
-    placed = some.seen.sum(0) >= 2
+    if (shown & ~registered).any():
+        first, last = np.flatnonzero(registered)[[0, -1]]
+        reason += (
+            f"; frames {first} to {last} only, because nothing that they show is seen in the others, so the turn between them "
+            "is not known"
+        )
+    placed = some.seen[registered].sum(0) >= 2
     quality = {"median_error_px": median_px, "assumed_depth": 1.0}
     return to_model(
         BACKGROUND, SfmStatus.ASSUMED_DEPTH, reason, some, adjusted.structure, registered, placed, principal_px, quality,

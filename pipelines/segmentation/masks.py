@@ -26,6 +26,8 @@ ASPECT_TOLERANCE = 0.02
 MANY_LABELS = 6
 """From so many labels on they may be shades of grey."""
 WHITE = 65_535
+Shown = tuple[float, float, float, float]
+WHOLE: Shown = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,14 @@ class ImportedMasks:
     notes: tuple[str, ...]
 
 
-def import_masks(path: Path, *, n_frames: int, width: int, height: int) -> ImportedMasks:
+def import_masks(path: Path, *, n_frames: int, width: int, height: int, shown: Shown = WHOLE) -> ImportedMasks:
     """Read one label map per frame from a folder of PNG or .npy files, or from one .npy stack (T, H, W).
 
     Maps of another size than the video are resized by nearest neighbour if their aspect ratio is the video's.
+    shown: what the video shows of the picture that was filmed (`Video.shown`); maps of that whole picture are cut likewise.
     Raises InputError: nothing readable, wrong count, wrong shape, more than 253 objects.
     """
-    maps, mots, notes = _read_all(path, n_frames=n_frames, width=width, height=height)
+    maps, mots, notes = _read_all(path, n_frames=n_frames, width=width, height=height, shown=shown)
     ids = np.unique(maps)
     if set(ids.tolist()) == {0, UNKNOWN} and not mots:
         maps[maps == UNKNOWN] = 1
@@ -97,7 +100,9 @@ def _name(original: int, mots: bool) -> str:
     return f"{MOTS_NAMES.get(kind, f'class {kind}')} {instance}"
 
 
-def _read_all(path: Path, *, n_frames: int, width: int, height: int) -> tuple[Int[np.ndarray, "T H W"], bool, list[str]]:
+def _read_all(
+    path: Path, *, n_frames: int, width: int, height: int, shown: Shown
+) -> tuple[Int[np.ndarray, "T H W"], bool, list[str]]:
     sources, mots = _sources(path)
     if len(sources) != n_frames:
         raise InputError(
@@ -105,18 +110,41 @@ def _read_all(path: Path, *, n_frames: int, width: int, height: int) -> tuple[In
             "working frame (with --start, --end, --fps or --max-frames: only those of the frames that are kept)"
         )
     maps = np.empty((n_frames, height, width), np.int32)
-    size = None
+    size, is_whole = None, False
     for t, (name, read) in enumerate(sources):
         labels = read()
         if size is None:
             size = labels.shape
-            _check_aspect(name, size, width=width, height=height)
+            is_whole = _is_whole(size, width=width, height=height, shown=shown)
         if labels.shape != size:
             raise InputError(f"{name} is {labels.shape[1]}x{labels.shape[0]} px, the maps before it {size[1]}x{size[0]} px")
+        labels = _cut(labels, shown) if is_whole else labels
+        if t == 0:
+            _check_aspect(name, labels.shape, width=width, height=height)
         maps[t] = labels if labels.shape == (height, width) else resize_labels(labels, width=width, height=height)
     resized = size != (height, width)
     notes = [f"masks of {size[1]}x{size[0]} px resized to {width}x{height} px"] if resized and size else []
+    if is_whole:
+        notes[-1] += ", without the black bars that the frames have lost"
     return maps, mots, notes
+
+
+def _is_whole(size: tuple[int, ...], *, width: int, height: int, shown: Shown) -> bool:
+    """Whether maps of this size are of the whole picture that was filmed, of which the frames show less.
+
+    Bars on all sides may leave the aspect ratio as it is; maps that don't have the frames' very size are then taken for whole.
+    """
+    if shown == WHOLE or size == (height, width):
+        return False
+    aspect = size[1] / size[0] * height / width
+    of_whole = (shown[3] - shown[1]) / (shown[2] - shown[0])
+    return bool(abs(np.log(aspect / of_whole)) <= abs(np.log(aspect)))
+
+
+def _cut(labels: Int[np.ndarray, "H W"], shown: Shown) -> Int[np.ndarray, "h w"]:
+    height, width = labels.shape
+    left, top, right, bottom = np.round(np.array(shown) * [width, height, width, height]).astype(int)
+    return labels[top:bottom, left:right]
 
 
 def _check_aspect(name: str, size: tuple[int, ...], *, width: int, height: int) -> None:

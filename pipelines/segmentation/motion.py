@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pipelines.artifacts import Flow, Labels, Video
+from pipelines.errors import InputError
 from pipelines.segmentation.bodies import verified
 from pipelines.segmentation.clustering import ClusteringOptions, cluster_tracks
 from pipelines.segmentation.cuts import refuse_cuts
@@ -26,13 +27,15 @@ GRID_SHARE = 0.6
 FINER = 4
 """How many times more tracks the second look chooses from."""
 MIN_FINE_TRACK_FRAMES = 5
+MIN_TRACKS = 12
+"""Fewer tracks tell no motions apart, and none of them may be right: water and leaves move on their own everywhere."""
 FOCUSED_CLUSTERING = ClusteringOptions(first_clusters=50, rules=GroupingRules(min_tracks=16))
 
 
 def segment_by_motion(config: "SegmentConfig", *, video: Video, flow: Flow, context: StageContext) -> Labels:
     """Label maps of the objects that move on their own.
 
-    Raises InputError: a cut in the video.
+    Raises InputError: a cut in the video, or hardly anything in it that can be followed.
     """
     refuse_cuts(video, flow)
     tracks, label = _clustered(config, video, flow)
@@ -60,9 +63,16 @@ def _clustered(config: "SegmentConfig", video: Video, flow: Flow) -> tuple[Point
     n = len(spread.visible)
     if n > config.max_tracks:
         spread = spread.chosen(np.linspace(0, n - 1, config.max_tracks).round().astype(int))
-    first = cluster_tracks(spread, **size, options=ClusteringOptions(), n_groups=n_groups, rng=rng)
+    # It only has to tell the background from the rest.
+    first = cluster_tracks(spread, **size, options=ClusteringOptions(starts=1), n_groups=n_groups, rng=rng)
     fine = _chained(video, flow, FINER * config.max_tracks, MIN_FINE_TRACK_FRAMES)
     tracks = focused(fine, spread, first == 0, config.max_tracks, FocusOptions(), rng)
+    if len(tracks.visible) < MIN_TRACKS:
+        raise InputError(
+            f"hardly anything in {video.source} can be followed for {MIN_TRACK_FRAMES} frames ({n} points): use a part that "
+            "shows solid things (not just water, leaves or blur), with more frames per second where it was thinned out "
+            "(--max-frames, --fps)"
+        )
     label = cluster_tracks(tracks, **size, options=FOCUSED_CLUSTERING, n_groups=n_groups, rng=rng)
     return tracks, label if n_groups is not None else verified(tracks, label, **size, rng=rng)
 

@@ -36,6 +36,18 @@ SPAWN_GAIN = 4.0
 """How many times smaller the residuals of a new group must be under its own motion."""
 SPAWN_TRACKS = 24
 """Fewer tracks are fitted well by chance."""
+GROUP_PRICE = SPAWN_TRACKS * (SPAWN_OUTLIER**2 - (SPAWN_OUTLIER / SPAWN_GAIN) ** 2)
+"""Of every group, in units of the energy: what the least group that is made anew must gain."""
+
+
+def energy(groups: Groups) -> float:
+    """What `reassign` lowers, and a price for every group: partitions from different starts can be compared by it."""
+    ids = groups.ids
+    cost = np.stack([_cost(groups, g) for g in ids], 1)
+    label = np.array([ids.index(int(g)) for g in groups.label])
+    votes = _neighbour_weights(groups) @ np.eye(len(ids))[label]
+    own = np.arange(len(label)), label
+    return float(cost[own].sum() + SMOOTHNESS * (1 - votes[own]).sum() + GROUP_PRICE * len(ids))
 
 
 def reassign(groups: Groups) -> None:

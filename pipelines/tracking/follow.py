@@ -5,10 +5,10 @@ Flow over wide strides carries a point across a short occlusion: the newest fram
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8
 
 from pipelines.artifacts import UNKNOWN, Flow, Labels, Video
 from pipelines.tracking.patches import Templates, align, make_templates
@@ -41,7 +41,7 @@ class Clip:
         kept = min(video.n_frames, MOST_CACHED_BYTES // (4 * video.width * video.height))
         self.image = lru_cache(maxsize=max(kept, 8))(self._image)
         self.inner = lru_cache(maxsize=max(kept, 8))(self._inner)
-        self.flow = lru_cache(maxsize=24)(flow.read_half)
+        self._places = cache(flow.places)
 
     def _image(self, t: int) -> Float32[np.ndarray, "H W"]:
         """Brightness of frame t, lightly smoothed so that bilinear samples of it are unbiased."""
@@ -49,6 +49,10 @@ class Clip:
 
         grey = cv2.cvtColor(self._video.frame(t), cv2.COLOR_RGB2GRAY).astype(np.float32)
         return cv2.GaussianBlur(grey, (0, 0), self.options.blur_px) if self.options.blur_px > 0 else grey
+
+    def flow(self, t: int, u: int) -> tuple[Float16[np.ndarray, "H W 2"], UInt8[np.ndarray, "H B"]]:
+        """Flow and its bits of consistency, on disk: of each pair few pixels are looked at, but from every key frame again."""
+        return self._flow.mapped(t, u, self._places(t, u))
 
     def labels(self, t: int) -> UInt8[np.ndarray, "H W"]:
         return self._labels.maps[t]
@@ -77,18 +81,23 @@ def label_at(labels: UInt8[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
 
 
 def flow_at(
-    flow_px: Float[np.ndarray, "H W 2"], ok: Bool[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "n 2"]
+    flow_px: Float[np.ndarray, "H W 2"], ok: UInt8[np.ndarray, "H B"], xy_px: Float32[np.ndarray, "n 2"]
 ) -> tuple[Float32[np.ndarray, "n 2"], Bool[np.ndarray, " n"]]:
-    """Bilinear flow at sub-pixel positions, and whether all four pixels that it mixes are consistent."""
-    height, width = ok.shape
+    """Bilinear flow at sub-pixel positions, and whether all four pixels that it mixes are consistent (ok: bits, as on disk)."""
+    height, width = flow_px.shape[:2]
     x = np.clip(xy_px[:, 0] - 0.5, 0, width - 1)
     y = np.clip(xy_px[:, 1] - 0.5, 0, height - 1)
     column, row = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
     fx, fy = (x - column)[:, None], (y - row)[:, None]
     top = flow_px[row, column] * (1 - fx) + flow_px[row, column + 1] * fx
     bottom = flow_px[row + 1, column] * (1 - fx) + flow_px[row + 1, column + 1] * fx
-    consistent = ok[row, column] & ok[row, column + 1] & ok[row + 1, column] & ok[row + 1, column + 1]
-    return (top * (1 - fy) + bottom * fy).astype(np.float32), consistent
+    corners = [_bit(ok, row + dy, column + dx) for dy in (0, 1) for dx in (0, 1)]
+    return (top * (1 - fy) + bottom * fy).astype(np.float32), np.all(corners, axis=0)
+
+
+def _bit(packed: UInt8[np.ndarray, "H B"], row: Int[np.ndarray, " n"], column: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Pixels of a map whose rows were packed by `np.packbits`."""
+    return (packed[row, column // 8] >> (7 - column % 8)) & 1 == 1
 
 
 def follow(

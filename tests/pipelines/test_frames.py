@@ -11,7 +11,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from pipelines.artifacts import Video
 from pipelines.errors import InputError
-from pipelines.frames import FramesConfig, extract_frames
+from pipelines.frames import BLACK_LEVEL, FramesConfig, bars, extract_frames, repeats
 from pipelines.stage import ItemCache, StageContext
 
 Extract = Callable[..., Video]
@@ -126,6 +126,127 @@ def test_sound_that_is_longer_than_the_picture_is_no_damage(tmp_path, extract):
     sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=6"]
     subprocess.run([get_ffmpeg_exe(), "-v", "error", "-i", str(picture), *sound, "-c:v", "copy", str(longer)], check=True)
     assert extract(longer).n_frames >= 20
+
+
+def textured(seed: int, height: int, width: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(height, width, 3)).astype(np.float32)
+    return np.clip(128 + 200 * cv2.GaussianBlur(noise, (0, 0), 1.5), 0, 255).astype(np.uint8)
+
+
+def sliding(path: Path, *arguments: str, n_frames: int = 24, rate: int = 24) -> Path:
+    """A compressed film of a textured wall that slides by 2 px a frame."""
+    wall = textured(0, 96, 128 + 2 * n_frames)
+    raw = b"".join(np.ascontiguousarray(wall[:, 2 * t : 2 * t + 128]).tobytes() for t in range(n_frames))
+    command = [get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "128x96", "-r", str(rate)]
+    encoder = ["-c:v", "libx264", "-threads", "1", "-crf", "26", "-pix_fmt", "yuv420p"]
+    subprocess.run([*command, "-i", "-", *arguments, *encoder, str(path)], input=raw, check=True)
+    return path
+
+
+@pytest.mark.parametrize("rate", [30, 60])
+def test_frames_that_repeat_the_one_before_are_left_out(tmp_path, extract, notes, rate):
+    """Film of 24 frames per second, shown at the rate of television."""
+    video = extract(sliding(tmp_path / "film.mp4", "-vf", f"fps={rate}"))
+    assert video.fps == pytest.approx(24, rel=0.03)
+    assert video.n_frames == pytest.approx(24, abs=1)
+    assert "of the frames only repeat the one before" in notes.said[0]
+    slid = [np.abs(b.astype(float) - a).mean() for a, b in zip(video, list(video)[1:], strict=False)]
+    assert min(slid) > 0.5 * np.median(slid), "no frame comes twice"
+
+
+def test_repeats_can_be_kept_and_a_pause_is_none(tmp_path, extract):
+    assert extract(sliding(tmp_path / "film.mp4", "-vf", "fps=60"), drop_repeats=False).fps == 60
+    moves, rests = np.full(40, 50.0), np.full(30, 1.0)
+    assert not repeats(np.concatenate([moves, rests, moves]), 30.0).any()
+    assert not repeats(np.concatenate([moves, np.linspace(50, 1, 12), np.linspace(1, 50, 12), moves]), 30.0).any()
+
+
+def test_still_and_ordinary_film_is_left_as_it_is(tmp_path, extract, notes):
+    still = movie(tmp_path / "still.mkv", "-vf", "select='not(n)',loop=-1:1", n_frames=24)
+    assert extract(still).n_frames >= 20
+    assert notes.said == []
+
+
+def test_a_frame_does_not_come_twice_where_the_rate_varies(tmp_path, extract, notes):
+    """The second half has a half of the first one's frames."""
+    uneven = ["-vf", "select='lt(n,24)+not(mod(n,2))'", "-fps_mode", "vfr"]
+    video = extract(movie(tmp_path / "clip.mkv", *uneven, n_frames=36, rate=24))
+    assert np.diff(levels(video)).min() >= 1
+    assert video.fps == pytest.approx(12, rel=0.02)
+
+
+def test_only_the_part_that_is_used_has_to_be_even(tmp_path, extract, notes):
+    uneven = ["-vf", "select='lt(n,24)+not(mod(n,3))'", "-fps_mode", "vfr"]
+    clip = movie(tmp_path / "clip.mkv", *uneven, n_frames=44, rate=24)
+    extract(clip, max_frames=5, min_fps=20)
+    assert not any("evenly" in note for note in notes.said)
+
+
+def test_high_dynamic_range_becomes_ordinary_colours(tmp_path, extract, notes):
+    """Reference white of HLG (203 cd/m2) lies at 0.75 of the signal; in ordinary colours it is nearly white."""
+    source = "color=c=gray:s=96x64:r=12:d=1,format=yuv420p10le,geq=lum='64+0.75*876':cb=512:cr=512"
+    tags = "setparams=color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc:range=tv"
+    encoder = ["-c:v", "libx264", "-pix_fmt", "yuv420p10le"]
+    command = [get_ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", f"{source},{tags}", *encoder]
+    subprocess.run([*command, str(tmp_path / "phone.mp4")], check=True)
+    grey = extract(tmp_path / "phone.mp4").frame(0).mean((0, 1))
+    assert notes.said == ["its high dynamic range is brought into ordinary colours"]
+    assert grey.min() > 205
+    assert np.ptp(grey) < 6
+
+
+def barred(left: int, top: int, right: int, bottom: int, *, width: int = 160, height: int = 120) -> np.ndarray:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[top : height - bottom, left : width - right] = textured(3, height - top - bottom, width - left - right)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("edges", "found"),
+    [
+        ((0, 15, 0, 15), (0, 15, 0, 15)),
+        ((20, 0, 21, 0), (21, 0, 21, 0)),  # the middle stays the middle
+        ((16, 12, 16, 12), (16, 12, 16, 12)),
+        ((0, 5, 0, 20), (0, 5, 0, 20)),  # the picture was not put into the middle
+        ((0, 1, 0, 1), (0, 0, 0, 0)),
+        ((0, 50, 0, 50), (0, 0, 0, 0)),  # too little would be left
+    ],
+)
+def test_bars(edges, found):
+    assert bars(cv2.cvtColor(barred(*edges), cv2.COLOR_RGB2GRAY)) == found
+
+
+def test_a_dark_sky_is_no_bar():
+    night = np.zeros((120, 160), np.uint8)
+    night[60:] = 90
+    night[20:60, 70:76] = 255  # a street lamp
+    assert bars(night) == (0, 0, 0, 0)
+
+
+def test_black_bars_of_a_folder_are_cut_off(tmp_path, extract, notes):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for t in range(6):
+        cv2.imwrite(str(folder / f"{t}.png"), barred(20, 0, 20, 0))
+    video = extract(folder, max_side=80)
+    assert (video.width, video.height) == (78, 80)
+    assert video.reduction == pytest.approx(80 / 120, rel=0.01), "a focal length in px of the footage stays right"
+    assert video.shown == pytest.approx((22 / 160, 0, 138 / 160, 1))
+    assert video.frame(3).max(-1).min(0).max() > BLACK_LEVEL
+    assert "black bars are cut off: 116x120 of 160x120 px are left" in notes.said[0]
+
+
+def test_black_bars_of_a_film_are_cut_off_and_may_be_kept(tmp_path, extract, notes):
+    clip = sliding(tmp_path / "film.mp4", "-vf", "pad=iw:ih+40:0:20")
+    video = extract(clip)
+    assert (video.width, video.height, video.reduction) == (128, 92, 1)
+    assert video.frame(3).max((1, 2)).min() > 100
+    assert Video.load(video.folder) == video
+
+
+def test_bars_can_be_kept(tmp_path, extract):
+    clip = sliding(tmp_path / "film.mp4", "-vf", "pad=iw:ih+40:0:20")
+    assert extract(clip, crop_bars=False).height == 136
 
 
 def test_channels_are_red_green_blue(tmp_path, extract):

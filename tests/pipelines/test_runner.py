@@ -114,7 +114,7 @@ def test_a_video_that_is_gone_does_not_hurt_what_is_done(make, ran, source):
         ({"meshing": {"max_faces": 100}}, {"mesh", "glb", "usd"}),
         ({"mesh_format": "obj"}, {"mesh"}),
         ({"sample": "3"}, {"glb", "usd", "depth"}),
-        ({"unlit": False}, {"mesh", "glb"}),
+        ({"unlit": False}, {"mesh", "glb", "usd"}),
         ({"metric": "object 1 height = 1 m"}, {"mesh", "glb", "usd", "depth"}),
         ({"metric": "object 1 height = 1 m", "sample": "3"}, {"mesh", "glb", "usd", "depth"}),
     ],

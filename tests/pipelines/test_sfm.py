@@ -195,6 +195,7 @@ def test_tracks_without_a_common_motion_are_not_called_good(tmp_path):
 def test_the_background_tells_the_focal_length(tmp_path):
     sfm = make_case(tmp_path, noise_px=0.02).run(config=SfmConfig())
     assert sfm.focal_source == "self-calibrated"
+    assert 0 < Sfm.load(tmp_path / "out").focal_uncertainty == sfm.focal_uncertainty < 0.05
     assert sfm.intrinsics[0, 0] == pytest.approx(FOCAL_PX, rel=0.03)
 
 
@@ -246,6 +247,18 @@ def test_tracks_that_fit_one_rigid_motion_much_worse_than_the_background_are_dou
     judged = _compared(mover, background)
     assert judged.status is status
     assert bool(judged.reason) is (status is not SfmStatus.OK)
+
+
+@pytest.mark.parametrize(("error_px", "status"), [(0.3, SfmStatus.OK), (0.5, SfmStatus.DOUBTFUL)])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_still_background_is_no_measure_of_errors(sfm, error_px, status, is_told):
+    """Codecs repeat it exactly. It is told by its status, or by tracks that hardly move."""
+    background, mover = sfm.objects[:2]
+    still = {"status": SfmStatus.ASSUMED_DEPTH} if is_told else {"obs_xy_px": background.obs_xy_px * 1e-3}
+    background = replace(background, quality={"median_error_px": 0.002}, **still)
+    judged = _compared(replace(mover, status=SfmStatus.OK, quality={"median_error_px": error_px}), background)
+    assert judged.status is status
+    assert ("is usual before a still background" in judged.reason) is (status is not SfmStatus.OK)
 
 
 def in_pieces(case: Case) -> Case:

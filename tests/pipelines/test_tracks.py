@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.artifacts import Flow, Labels, Tracks, Video
+from pipelines.errors import WorkspaceError
 from pipelines.stage import ItemCache, StageContext
 from pipelines.tracking.coverage import new_points, spacing_px
 from pipelines.tracking.follow import flow_at, label_at
@@ -171,12 +172,44 @@ def test_flow_is_interpolated_and_labels_are_not():
     flow_px = np.zeros((2, 2, 2), np.float32)
     flow_px[:, 1, 0] = 4.0
     ok = np.array([[True, True], [True, False]])
-    values, consistent = flow_at(flow_px, ok, np.array([[1.0, 0.5], [0.75, 0.5]], np.float32))
+    values, consistent = flow_at(flow_px, np.packbits(ok, axis=1), np.array([[1.0, 0.5], [0.75, 0.5]], np.float32))
     np.testing.assert_allclose(values, [[2, 0], [1, 0]])
     assert not consistent.any()
     labels = np.array([[1, 2], [3, 4]], np.uint8)
     points = np.array([[0.5, 0.5], [1.99, 0.99], [0.0, 1.0], [-0.1, 0.5], [2.0, 0.5]], np.float32)
     np.testing.assert_array_equal(label_at(labels, points), [1, 2, 3, 255, 255])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_flow_is_read_in_place(tmp_path, monkeypatch, order):
+    """The same values as reading it whole, and no file is read whole."""
+    rng = np.random.default_rng(0)
+    flow = Flow(tmp_path, ((0, 1),))
+    flow_px = np.asarray(rng.normal(size=(11, 21, 2)) * 9, order=order)
+    flow.write(0, 1, flow_px, rng.random((11, 21)) < 0.8)
+    whole, ok = flow.read(0, 1)
+    monkeypatch.setattr(np, "load", None)
+    mapped, bits = flow.mapped(0, 1, flow.places(0, 1))
+    np.testing.assert_array_equal(mapped, whole)
+    xy_px = rng.uniform(0, [21, 11], (300, 2)).astype(np.float32)
+    _, consistent = flow_at(mapped, bits, xy_px)
+    column = np.minimum(np.clip(xy_px[:, 0] - 0.5, 0, 20).astype(int), 19)
+    row = np.minimum(np.clip(xy_px[:, 1] - 0.5, 0, 10).astype(int), 9)
+    np.testing.assert_array_equal(
+        consistent, ok[row, column] & ok[row + 1, column] & ok[row, column + 1] & ok[row + 1, column + 1]
+    )
+    assert 0 < consistent.sum() < 300
+    assert isinstance(mapped.base, np.memmap)
+
+
+def test_damaged_flow_is_one_clear_error(tmp_path):
+    flow = Flow(tmp_path, ((0, 1),))
+    with pytest.raises(WorkspaceError, match="is missing: run the stage"):
+        flow.places(0, 1)
+    flow.write(0, 1, np.zeros((4, 5, 2)), np.ones((4, 5), bool))
+    flow.path(0, 1).write_bytes(flow.path(0, 1).read_bytes()[:300])
+    with pytest.raises(WorkspaceError, match="cannot be read"):
+        flow.places(0, 1)
 
 
 def test_alignment_finds_a_known_affine_motion():

@@ -52,6 +52,27 @@ def test_gradient_is_the_costs_difference():
     assert g_point[2, 1] == pytest.approx(slope / (2 * step), rel=1e-4)
 
 
+@pytest.mark.parametrize("free_focal", [False, True])
+def test_short_tracks_are_eliminated_in_bands(free_focal):
+    """Beside the same without bands: 40 frames, 400 points, each seen in 8 frames on end."""
+    rng = np.random.default_rng(0)
+    poses = np.tile(np.eye(4), (40, 1, 1))
+    poses[:, 0, 3] = np.linspace(0, 1, 40)
+    truth = Structure(poses, rng.uniform([-1, -1, 3], [2, 1, 6], (400, 3)), FOCAL_PX)
+    frame = (rng.integers(0, 33, 400)[:, None] + np.arange(8)).ravel()
+    observed = Observations(frame, np.repeat(np.arange(400), 8), np.zeros((3200, 2)))
+    observed = replace(observed, xy_px=reproject(truth, observed)[0] + rng.normal(0, 0.1, (3200, 2)))
+    problem = bundle._Problem(truth, observed, 0.3, free_focal, False)
+    assert len(problem.bands) > 1
+    U, W, V, _, _ = problem.linearise(problem.start)
+    for found, expected in zip(bundle._eliminate(U, W, V, problem.bands), bundle._eliminate(U, W, V, []), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+def test_long_tracks_are_eliminated_at_once(toy):
+    assert bundle._Problem(toy.truth, everything(toy), 0.3, False, False).bands == []
+
+
 def test_recovers_exact_data():
     toy = make_toy(noise_px=0.0)
     result = adjust(disturbed(toy.truth), everything(toy), loss_px=1.0, max_iterations=60, tolerance=1e-12)

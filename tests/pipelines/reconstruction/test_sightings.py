@@ -19,6 +19,13 @@ def test_from_tracks_and_back(toy):
     np.testing.assert_allclose(again.xy_px, toy.sightings.xy_px)
 
 
+def test_what_is_seen_is_found_once_and_stays(toy):
+    seen = toy.sightings.seen
+    assert toy.sightings.seen is seen
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0] = False
+
+
 def test_triangulates_exact_rays():
     toy = make_toy(noise_px=0.0)
     observed = toy.sightings.observations(np.ones(14, bool), np.ones(80, bool))

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pipelines.segmentation import clustering
 from pipelines.segmentation.clustering import ClusteringOptions, cluster_tracks
 from pipelines.segmentation.grid_tracks import PointTracks
+from pipelines.segmentation.grouping import Groups, neighbour_links
+from pipelines.segmentation.refinement import energy
+from pipelines.segmentation.rigidity import RigidityTest, frame_triplets
 
 WIDTH, HEIGHT, FOCAL = 400.0, 300.0, 350.0
 
@@ -103,3 +107,31 @@ def test_tracks_that_cannot_be_compared_are_one_group(n_tracks: int) -> None:
     rng = np.random.default_rng(0)
     found = cluster_tracks(tracks, width=100.0, height=100.0, options=ClusteringOptions(), n_groups=None, rng=rng)
     assert found.tolist() == [0] * n_tracks
+
+
+def test_the_truth_has_the_lowest_energy() -> None:
+    """Below that of two bodies taken for one, and of a body cut in two."""
+    tracks, truth = moving_scene(2)
+    test = RigidityTest(tracks.xy_px, tracks.visible, frame_triplets(16, (2, 5), 6), 0.1)
+    links = neighbour_links(tracks.xy_px, tracks.visible, 2)
+    affinity = np.where(truth[:, None] == truth, 0.5, 0.05).astype(np.float32)
+
+    def of(label: np.ndarray) -> float:
+        return energy(Groups(test, affinity, links, label))
+
+    cut = np.where((truth == 0) & (tracks.xy_px[:, 0, 0] < WIDTH / 2), 3, truth)
+    assert of(truth) < of(np.where(truth == 1, 0, truth))
+    assert of(truth) < of(cut) - 80
+
+
+def test_of_several_starts_the_best_counts_and_two_that_agree_are_enough(monkeypatch) -> None:
+    tracks, truth = moving_scene(2)
+    starts = [np.where(truth == 1, 0, truth), truth, 2 - truth]
+    waiting = list(starts)
+    monkeypatch.setattr(clustering, "spectral_clusters", lambda *_: waiting.pop(0).copy())
+    monkeypatch.setattr(clustering, "_settle", lambda *_: None)
+    assert agreement(clustered(tracks), truth) == 1
+    assert not waiting
+    waiting += [truth, 2 - truth, starts[0]]
+    clustered(tracks)
+    assert len(waiting) == 1

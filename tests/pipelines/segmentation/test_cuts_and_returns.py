@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,16 @@ def flow_with_consistency(folder: Path, shares: list[float]) -> tuple[Video, Flo
     return video, flow
 
 
-def test_a_cut_is_named_with_its_frame_and_time(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"film.mp4 has a cut between frames 2 and 3.*--end 0.30 or --start 0.30"):
-        refuse_cuts(*flow_with_consistency(tmp_path, [0.9, 0.8, 0.05, 0.9, 0.9]))
+def test_a_cut_is_named_with_its_time_and_the_longest_shot(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"film.mp4 has a cut, at 0.30 s: .* longest has 4 frames: --start 0.30 --end 0.61"):
+        refuse_cuts(*flow_with_consistency(tmp_path, [0.9, 0.8, 0.05, 0.9, 0.9, 0.9]))
+
+
+def test_all_cuts_are_named_from_the_beginning_of_the_footage(tmp_path: Path) -> None:
+    """A film of which the part from 20 s on is used."""
+    video, flow = flow_with_consistency(tmp_path, [0.9, 0.05, 0.9, 0.9, 0.9, 0.05, 0.9, 0.9, 0.9, 0.9, 0.9])
+    with pytest.raises(InputError, match=r"2 cuts, at 20.20, 20.60 s: .* longest has 6 frames: --start 20.60 --end 21.11"):
+        refuse_cuts(replace(video, start_s=20.0), flow)
 
 
 def test_hard_footage_is_not_a_cut(tmp_path: Path) -> None:

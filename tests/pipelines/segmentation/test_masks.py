@@ -182,3 +182,19 @@ def test_smoothed_edges_are_no_objects(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / f"{t}.png"), cv2.GaussianBlur(mask, (0, 0), 1))
     with pytest.raises(InputError, match="without smoothed edges"):
         import_masks(tmp_path, n_frames=2, width=80, height=60)
+
+
+@pytest.mark.parametrize(("size", "is_whole"), [((24, 12), False), ((24, 16), True), ((48, 24), False), ((48, 32), True)])
+def test_masks_of_a_picture_with_black_bars_are_cut_as_the_frames_are(tmp_path: Path, size, is_whole: bool) -> None:
+    """The frames, of 24x12 px, have lost an eighth of the filmed picture at the top and at the bottom."""
+    width, height = size
+    factor, bar = width // 24, 2 if is_whole else 0
+    truth = np.zeros((12, 24), np.uint8)
+    truth[2:6, 3:9] = 1
+    labels = np.zeros((height // factor, 24), np.uint8)
+    labels[bar : bar + 12] = truth
+    stack = tmp_path / "masks.npy"
+    np.save(stack, np.repeat(labels.repeat(factor, 0).repeat(factor, 1)[None], 2, 0))
+    found = import_masks(stack, n_frames=2, width=24, height=12, shown=(0.0, 0.125, 1.0, 0.875))
+    np.testing.assert_array_equal(found.maps, np.stack([truth, truth]))
+    assert any("black bars" in note for note in found.notes) == is_whole

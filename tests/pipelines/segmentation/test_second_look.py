@@ -1,13 +1,22 @@
 """The second look of the motion segmentation: tracks where something moves, strays, doubts."""
 
-import numpy as np
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from pipelines.artifacts import Flow
+from pipelines.errors import InputError
+from pipelines.segment import SegmentConfig
 from pipelines.segmentation.doubts import doubts
 from pipelines.segmentation.focus import FocusOptions, focused
 from pipelines.segmentation.grid_tracks import PointTracks
 from pipelines.segmentation.grouping import Groups, neighbour_links
+from pipelines.segmentation.motion import segment_by_motion
 from pipelines.segmentation.refinement import reassign, strays
 from pipelines.segmentation.rigidity import RigidityTest, frame_triplets
+from pipelines.stage import ItemCache, StageContext
 
 from .test_clustering import moving_scene
 
@@ -72,3 +81,15 @@ def test_a_mixed_group_does_not_keep_what_the_background_explains(monkeypatch) -
     assert returned() > 0.9
     monkeypatch.setattr(RigidityTest, "mean_log_variance", lambda self, motions: np.zeros(len(self.xy_px)))
     assert returned() < 0.8
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_water_is_refused_with_advice(tmp_path: Path, slide, share: float) -> None:
+    """Flow is consistent in many places of each pair of frames, but in the same place hardly ever for long."""
+    n_frames, rng = 12, np.random.default_rng(0)
+    flow = Flow(tmp_path, tuple((t, t + 1) for t in range(n_frames - 1)))
+    for t, u in flow.pairs:
+        flow.write(t, u, np.zeros((120, 160, 2), np.float32), rng.random((120, 160)) < share)
+    water = replace(slide.video, n_frames=n_frames, source="sea.mp4")
+    with pytest.raises(InputError, match=r"hardly anything in sea.mp4 can be followed for 6 frames .*use a part"):
+        segment_by_motion(SegmentConfig(), video=water, flow=flow, context=StageContext(tmp_path, ItemCache(tmp_path)))
