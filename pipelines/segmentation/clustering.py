@@ -48,7 +48,10 @@ class ClusteringOptions:
     rounds: int = 2
     """Of giving every track to its best motion and looking for new objects."""
     starts: int = 3
-    """First clusters that are tried, at most. Of single ones, on a small clip, two of five ended without one of the movers."""
+    """First clusters that are tried, at most, where tracks are few. Of single ones, on a small clip, two of five ended without
+    one of the movers."""
+    few_tracks: int = 600
+    """Of more tracks clusters are pure at once, and a start takes 20 s."""
     rules: GroupingRules = field(default_factory=GroupingRules)
 
 
@@ -87,7 +90,7 @@ def cluster_tracks(
     )
     links = neighbour_links(xy_px, tracks.visible, max(1, n_frames // 8))
     # The first start takes the numbers that it would take alone, so what follows does not depend on whether there are others.
-    others = rng.spawn(options.starts - 1)
+    others = rng.spawn(options.starts - 1 if n_tracks <= options.few_tracks else 0)
     tried: list[Groups] = []
     for numbers in (rng, *others):
         groups = Groups(test, affinity, links, spectral_clusters(vectors, first, numbers))
