@@ -41,9 +41,7 @@ class MeshConfig(StageConfig):
     """How meshes are made. Cells are counted along the longest side of the object's box."""
 
     objects: Surface = Surface.FUSION
-    """How the movers' surfaces are found: fused depth maps, or a level of the density."""
     background: Surface = Surface.FUSION
-    """How the background's is."""
     object_cells: int = Field(default=128, ge=16, le=1024)
     """Of a mover's box."""
     background_cells: int = Field(default=256, ge=16, le=1024)
