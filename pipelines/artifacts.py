@@ -4,19 +4,18 @@ Symbols: T frames, K objects including the background (0), H x W pixels, P track
 Pixel coordinates, axes and transform names follow `pipelines.geometry`.
 """
 
-import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Int, UInt8
 
 from pipelines.errors import WorkspaceError
 from pipelines.json_files import read_json, write_json
+from pipelines.mapped_arrays import ArrayPlace, array_places, mapped_arrays
 
 BACKGROUND = 0
 UNKNOWN = 255
@@ -41,49 +40,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise WorkspaceError(f"{path} is missing: run the stage that makes it again with --force") from None
     except (ValueError, OSError, EOFError) as error:
         raise WorkspaceError(f"{path} cannot be read ({error}): run the stage that makes it again with --force") from None
-
-
-class ArrayPlace(NamedTuple):
-    """Where an array lies in an .npz file that is not compressed. offset: bytes from the file's beginning."""
-
-    offset: int
-    shape: tuple[int, ...]
-    is_fortran: bool
-    dtype: np.dtype
-
-
-def array_places(path: Path) -> dict[str, ArrayPlace]:
-    """Of all arrays in a file, by name.
-
-    Raises WorkspaceError: the file is missing, damaged, or compressed.
-    """
-    places = {}
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                check(entry.compress_type == zipfile.ZIP_STORED, f"{path} is compressed")
-                # An entry's own header tells how long it is itself, in its last four bytes.
-                file.seek(entry.header_offset + 26)
-                file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
-                check(np.lib.format.read_magic(file) == (1, 0), f"{entry.filename} in {path} has an unknown form")
-                header = np.lib.format.read_array_header_1_0(file)
-                places[entry.filename.removesuffix(".npy")] = ArrayPlace(file.tell(), *header)
-    except FileNotFoundError:
-        raise WorkspaceError(f"{path} is missing: run the stage that makes it again with --force") from None
-    except (ValueError, OSError, EOFError, struct.error, zipfile.BadZipFile) as error:
-        raise WorkspaceError(f"{path} cannot be read ({error}): run the stage that makes it again with --force") from None
-    return places
-
-
-def mapped_arrays(path: Path, places: Mapping[str, ArrayPlace]) -> dict[str, np.ndarray]:
-    """Arrays of a file without reading them: what is looked at is read. places: `array_places`."""
-    content = np.memmap(path, np.uint8, "r")
-    arrays = {}
-    for name, place in places.items():
-        n_bytes = int(np.prod(place.shape)) * place.dtype.itemsize
-        flat = content[place.offset : place.offset + n_bytes].view(place.dtype)
-        arrays[name] = flat.reshape(place.shape, order="F" if place.is_fortran else "C")
-    return arrays
 
 
 @dataclass(frozen=True)
