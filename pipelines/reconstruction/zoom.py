@@ -31,18 +31,28 @@ class TurnedAndZoomed:
     """The largest focal length over the smallest."""
 
 
+@dataclass(frozen=True)
+class _Observed:
+    """Image points, px from the principal point, by frame and track; and the given focal length."""
+
+    frame: Int[np.ndarray, " N"]
+    track: Int[np.ndarray, " N"]
+    xy_px: Float[np.ndarray, "N 2"]
+    focal_px: float
+
+
 def turn_and_zoom(sightings: Sightings, focal_px: float, loss_px: float) -> TurnedAndZoomed:
     """Four unknowns per frame and two per track, with the Cauchy loss: frame by frame first, then all at once."""
     seen = sightings.seen
     frame, track = np.nonzero(seen & (seen.sum(0) >= 2))
-    xy_px = sightings.xy_px[frame, track]
+    observed = _Observed(frame, track, sightings.xy_px[frame, track], focal_px)
     turn, log_zoom = _chained(sightings, focal_px, loss_px)
     d = _directions(sightings, turn, log_zoom, focal_px)
-    residual, _ = _residuals(turn, log_zoom, d, frame, track, xy_px, focal_px)
+    residual, _ = _residuals(observed, turn, log_zoom, d)
     cost, damping = cauchy(residual, loss_px)[0].sum(), 1e-4
     for _ in range(JOINT_STEPS):
-        moved = _step(turn, log_zoom, d, frame, track, xy_px, focal_px, loss_px, damping)
-        proposed, _ = _residuals(*moved, frame, track, xy_px, focal_px)
+        moved = _step(observed, turn, log_zoom, d, loss_px, damping)
+        proposed, _ = _residuals(observed, *moved)
         proposed_cost = cauchy(proposed, loss_px)[0].sum()
         if not proposed_cost < cost:
             damping *= 8
@@ -108,31 +118,24 @@ def _derivatives(
 
 
 def _residuals(
-    turn: Float[np.ndarray, "T 3 3"],
-    log_zoom: Float[np.ndarray, " T"],
-    d: Float[np.ndarray, "P 3"],
-    frame: Int[np.ndarray, " N"],
-    track: Int[np.ndarray, " N"],
-    xy_px: Float[np.ndarray, "N 2"],
-    focal_px: float,
+    observed: _Observed, turn: Float[np.ndarray, "T 3 3"], log_zoom: Float[np.ndarray, " T"], d: Float[np.ndarray, "P 3"]
 ) -> tuple[Float[np.ndarray, "N 2"], tuple[Float[np.ndarray, "N 2 4"], Float[np.ndarray, "N 2 3"]]]:
-    by_pose, by_q, p = _derivatives(turn[frame], focal_px * np.exp(log_zoom[frame]), d[track])
-    return p - xy_px, (by_pose, by_q)
+    frame = observed.frame
+    by_pose, by_q, p = _derivatives(turn[frame], observed.focal_px * np.exp(log_zoom[frame]), d[observed.track])
+    return p - observed.xy_px, (by_pose, by_q)
 
 
 def _step(
+    observed: _Observed,
     turn: Float[np.ndarray, "T 3 3"],
     log_zoom: Float[np.ndarray, " T"],
     d: Float[np.ndarray, "P 3"],
-    frame: Int[np.ndarray, " N"],
-    track: Int[np.ndarray, " N"],
-    xy_px: Float[np.ndarray, "N 2"],
-    focal_px: float,
     loss_px: float,
     damping: float,
 ) -> tuple[Float[np.ndarray, "T 3 3"], Float[np.ndarray, " T"], Float[np.ndarray, "P 3"]]:
     """Levenberg-Marquardt: directions, two unknowns each in their tangent plane, are eliminated."""
-    residual, (by_pose, by_q) = _residuals(turn, log_zoom, d, frame, track, xy_px, focal_px)
+    frame, track = observed.frame, observed.track
+    residual, (by_pose, by_q) = _residuals(observed, turn, log_zoom, d)
     tangent = np.linalg.svd(d[:, None])[2][:, 1:]
     root = np.sqrt(cauchy(residual, loss_px)[1])[:, None, None]
     by_pose = by_pose * root
