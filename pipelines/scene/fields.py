@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipelines.scene.contraction import Box
-from pipelines.scene.lookup import Lattice, corner_reads, weighted_rows
+from pipelines.scene.lookup import Lattice, corner_reads, interpolated
+from pipelines.scene.total_variation import total_variation
 
 
 class FieldKind(StrEnum):
@@ -144,9 +145,10 @@ class GridField(ObjectField):
         self.colour_resolutions = [round(COARSEST * growth**level) for level in range(size.colour_levels)]
         self.colour_rows = [min(2**size.table_bits, 2 ** (r**3 - 1).bit_length()) for r in self.colour_resolutions]
         starts = [sum(self.colour_rows[:level]) for level in range(size.colour_levels)]
-        levels = list(zip(self.colour_resolutions, self.colour_rows, starts, strict=True))
-        self.dense_levels = [Lattice(r, None, start) for r, rows, start in levels if r**3 <= rows]
-        self.hashed_levels = [Lattice(r, rows, start) for r, rows, start in levels if r**3 > rows]
+        self.colour_lattices = [
+            Lattice(r, rows if r**3 > rows else None, start)
+            for r, rows, start in zip(self.colour_resolutions, self.colour_rows, starts, strict=True)
+        ]
         start = torch.empty(sum(self.colour_rows), size.colour_components).uniform_(-1e-2, 1e-2)
         self.colour_table = nn.Parameter(start)
         self.colour_network = colour_network(size.colour_levels * size.colour_components, size.hidden)
@@ -154,18 +156,11 @@ class GridField(ObjectField):
     def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         total = torch.zeros_like(g[:, 0])
         for resolution, table in zip(self.density_resolutions, self.density_tables, strict=True):
-            total = total + weighted_rows(table, *corner_reads(g, [Lattice(resolution)]))[:, 0]
+            total = total + interpolated(table, g, [Lattice(resolution)])[:, 0]
         return total
 
     def features(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, "n features"]:
-        found = []
-        for lattices in (self.dense_levels, self.hashed_levels):
-            if lattices:
-                read = weighted_rows(self.colour_table, *corner_reads(g, lattices))
-                channels = self.size.colour_components
-                by_point = read.view(len(lattices), len(g), channels).transpose(0, 1)
-                found.append(by_point.reshape(len(g), len(lattices) * channels))
-        return torch.cat(found, -1)
+        return interpolated(self.colour_table, g, self.colour_lattices)
 
     @torch.no_grad()
     def seed(self, g: Float[Tensor, "m 3"]) -> None:
@@ -186,12 +181,8 @@ class GridField(ObjectField):
         self.density_resolutions = finer
 
     def smoothness(self) -> Float[Tensor, ""]:
-        total = self.density_tables[0].new_zeros(())
-        for resolution, table in zip(self.density_resolutions, self.density_tables, strict=True):
-            volume = table.view(resolution, resolution, resolution)
-            for axis in range(3):
-                total = total + volume.diff(dim=axis).square().mean()
-        return total
+        grids = zip(self.density_tables, self.density_resolutions, strict=True)
+        return torch.stack([total_variation(table, resolution) for table, resolution in grids]).sum()
 
 
 SEED_DENSITY = 11.0
@@ -226,8 +217,7 @@ class TensorfField(ObjectField):
         products = []
         for plane, line, axes, axis in zip(planes, lines, _PLANES, _LINES, strict=True):
             lattice = [Lattice(self.resolution)]
-            on_plane = weighted_rows(plane, *corner_reads(g[:, axes], lattice))
-            products.append(on_plane * weighted_rows(line, *corner_reads(g[:, axis : axis + 1], lattice)))
+            products.append(interpolated(plane, g[:, axes], lattice) * interpolated(line, g[:, axis : axis + 1], lattice))
         return products
 
     def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:

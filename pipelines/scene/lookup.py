@@ -1,8 +1,8 @@
 """Multilinear look-ups in channel-last tables: the one primitive under every field representation.
 
-A table is (rows, channels). A point reads `corners` rows with `corners` weights (2 on a line, 4 on a plane, 8 in a volume).
-The forward pass is torch's fused `embedding_bag`; the backward pass scatters into the table directly, which on CPU is
-many times faster than embedding_bag's own.
+A table is (rows, channels). A point reads 2 rows on a line, 4 on a plane, 8 in a volume, in each of several lattices that share
+a table. On a GPU this is torch's fused `embedding_bag` over arrays of rows and weights. On a CPU, where writing these arrays
+takes longer than reading the table, it is compiled loops (`lookup_kernels.py`), which the tests hold against the former.
 """
 
 from collections.abc import Sequence
@@ -10,56 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-
-class _WeightedRows(torch.autograd.Function):
-    """sum_c weight[n, c] * table[index[n, c]]; gradients for the table and (when a pose is refined) for the weights."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(table, index, weight)
-        return torch.nn.functional.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        table, index, weight = ctx.saved_tensors
-        grad = grad_outputs[0]
-        grad_table = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            rows, size = index.reshape(-1).long(), table.shape[0]
-            grad_table = _scattered(rows, weight, grad, size)
-        if ctx.needs_input_grad[2]:
-            grad_weight = (table[index.long()] * grad[:, None, :]).sum(-1)
-        return grad_table, None, grad_weight
-
-
-def _scattered(
-    rows: Int[Tensor, " reads"], weight: Float[Tensor, "n corners"], grad: Float[Tensor, "n channels"], size: int
-) -> Float[Tensor, "size channels"]:
-    """Sum of weight * grad over the reads of each row."""
-    n_channels = grad.shape[1]
-    if grad.is_cuda:
-        return grad.new_zeros(size, n_channels).index_add_(0, rows, (weight[..., None] * grad[:, None]).flatten(0, 1))
-    # One scatter per channel or, as a complex number, per two: point after point, it stays in the cache; a single one over all
-    # channels does not, and joining single channels costs as much as scattering them.
-    parts = []
-    for c in range(0, n_channels - n_channels % 2, 2):
-        pairs = torch.view_as_complex((weight[..., None] * grad[:, None, c : c + 2]).view(-1, 2))
-        parts.append(torch.view_as_real(pairs.new_zeros(size).scatter_add_(0, rows, pairs)))
-    if n_channels % 2:
-        parts.append(grad.new_zeros(size).scatter_add_(0, rows, (weight * grad[:, -1:]).view(-1))[:, None])
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-
-
-def weighted_rows(
-    table: Float[Tensor, "rows channels"], index: Int[Tensor, "n corners"], weight: Float[Tensor, "n corners"]
-) -> Float[Tensor, "n channels"]:
-    """Weighted sum of table rows per point."""
-    rows: Tensor = _WeightedRows.apply(table, index, weight)
-    return rows
+from pipelines.scene import lookup_kernels
 
 
 @dataclass(frozen=True)
@@ -73,6 +29,92 @@ class Lattice:
     resolution: int
     rows: int | None = None
     start: int = 0
+
+
+def interpolated(
+    table: nn.Parameter, coordinates: Float[Tensor, "n axes"], lattices: Sequence[Lattice]
+) -> Float[Tensor, "n features"]:
+    """What the table holds at each point (clamped to [-1, 1]): features are lattice by lattice, channel by channel.
+
+    Differentiable in the coordinates and the table. On a CPU the table's gradient is added to `table.grad` in place: a step
+    reads thousands of its millions of rows, and a dense gradient per look-up took two thirds of a step.
+    """
+    if table.is_cuda:
+        return interpolated_by_rows(table, coordinates, lattices)
+    found: Tensor = _Interpolated.apply(table, coordinates, tuple(lattices))
+    return found
+
+
+class _Interpolated(torch.autograd.Function):
+    """The compiled loops under autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, coordinates: Tensor, lattices: tuple[Lattice, ...]) -> Tensor:
+        axes = coordinates.shape[1]
+        places = nn.functional.pad(coordinates, (0, 3 - axes)).contiguous().numpy()
+        ctx.table, ctx.places, ctx.axes, ctx.packed = table, places, axes, _packed(lattices, axes)
+        found = coordinates.new_zeros(len(coordinates), len(lattices) * table.shape[1])
+        lookup_kernels.interpolate(table.detach().numpy(), places, ctx.packed, found.numpy())
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor | None, None]:
+        table, grad = ctx.table, grad_outputs[0].contiguous().numpy()
+        if ctx.needs_input_grad[0]:
+            if table.grad is None:
+                table.grad = torch.zeros_like(table)
+            lookup_kernels.scatter(grad, ctx.places, ctx.packed, table.grad.numpy())
+        if not ctx.needs_input_grad[1]:
+            return None, None, None
+        slope = np.zeros_like(ctx.places)
+        lookup_kernels.slope(grad, table.detach().numpy(), ctx.places, ctx.packed, slope)
+        return None, torch.from_numpy(slope[:, : ctx.axes].copy()), None
+
+
+@lru_cache(maxsize=256)
+def _packed(lattices: tuple[Lattice, ...], axes: int) -> Int[np.ndarray, "lattices 8"]:
+    """Lattices as the compiled loops read them."""
+    unused, rows = [0] * (3 - axes), []
+    for lattice in lattices:
+        n, hashed = lattice.resolution, lattice.rows
+        steps = [n ** (axes - 1 - axis) for axis in range(axes)] if hashed is None else _PRIMES[:axes]
+        rows.append([*[n] * axes, *[1 for _ in unused], *steps, *unused, -1 if hashed is None else hashed - 1, lattice.start])
+    return np.array(rows, np.int64)
+
+
+def interpolated_by_rows(
+    table: Float[Tensor, "rows channels"], coordinates: Float[Tensor, "n axes"], lattices: Sequence[Lattice]
+) -> Float[Tensor, "n features"]:
+    """The same with torch's own operations, on any device."""
+    found = []
+    for kind in (False, True):
+        alike = [lattice for lattice in lattices if (lattice.rows is not None) is kind]
+        if alike:
+            read: Tensor = _WeightedRows.apply(table, *corner_reads(coordinates, alike))
+            by_point = read.view(len(alike), len(coordinates), table.shape[1]).transpose(0, 1)
+            found.append(by_point.reshape(len(coordinates), len(alike) * table.shape[1]))
+    return found[0] if len(found) == 1 else torch.cat(found, -1)
+
+
+class _WeightedRows(torch.autograd.Function):
+    """sum_c weight[n, c] * table[index[n, c]]; gradients for the table and (when a pose is refined) for the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(table, index, weight)
+        return nn.functional.embedding_bag(index, table, per_sample_weights=weight, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        table, index, weight = ctx.saved_tensors
+        grad = grad_outputs[0]
+        grad_table = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            shares = (weight[..., None] * grad[:, None]).flatten(0, 1)
+            grad_table = torch.zeros_like(table).index_add_(0, index.reshape(-1).long(), shares)
+        if ctx.needs_input_grad[2]:
+            grad_weight = (table[index.long()] * grad[:, None, :]).sum(-1)
+        return grad_table, None, grad_weight
 
 
 def corner_reads(
@@ -91,7 +133,7 @@ def corner_reads(
         position = (coordinates[:, axis].clamp(-1, 1) + 1) * (0.5 * (nodes - 1))
         low = torch.minimum(position.detach().floor(), nodes - 2)
         factor = position - low
-        step = torch.full_like(nodes, _PRIMES[axis]) if hashed else nodes ** (axes - 1 - axis)
+        step = torch.full_like(nodes, _wrapped(_PRIMES[axis])) if hashed else nodes ** (axes - 1 - axis)
         first = low.int() * step
         pair, factors = torch.stack([first, first + step]), torch.stack([1 - factor, factor])
         if row is None or weight is None:
@@ -104,6 +146,11 @@ def corner_reads(
         row = row & last
     row = row + start
     return row.flatten(1).t().contiguous(), weight.flatten(1).t().contiguous()
+
+
+def _wrapped(value: int) -> int:
+    """As a 32-bit integer: the lowest bits of products, which are all that a hash keeps, stay the same."""
+    return (value + 2**31) % 2**32 - 2**31
 
 
 @lru_cache(maxsize=256)
@@ -122,5 +169,5 @@ def _columns(
     )
 
 
-_PRIMES = (1, 2654435761 - 2**32, 805459861)
-"""Of the spatial hash of Instant-NGP (Mueller et al. 2022, equation 4), as wrapped 32-bit integers."""
+_PRIMES = (1, 2654435761, 805459861)
+"""Of the spatial hash of Instant-NGP (Mueller et al. 2022, equation 4)."""

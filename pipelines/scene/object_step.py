@@ -6,7 +6,7 @@ after the loss has been taken back to these, backward into its field. Random num
 does not depend on the number of threads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -25,6 +25,8 @@ from pipelines.workers import n_cores
 CACHE_EVERY_STEPS = 16
 CACHE_DECAY = 0.8
 CACHE_SHARE = 1 / 8
+SMOOTH_EVERY_STEPS = 8
+"""Total variation reads whole tables, so it is taken into account in every eighth step only, eight times as strongly."""
 BACKGROUND = 0
 
 Result = TypeVar("Result")
@@ -53,13 +55,13 @@ class ObjectSamples:
     marched: Marched
     cut: Marched
     """What the loss is computed from."""
-    unseen: Tensor | None
-    """Loss of background that no frame shows."""
+    terms: dict[str, Tensor]
+    """Losses of this object by itself: "unseen", background that no frame shows; "smoothness", total variation."""
 
-    def backward(self, unseen_weight: float) -> None:
-        """Take the gradients that have gathered at the cut, and those of `unseen`, to the parameters."""
-        if self.unseen is not None:
-            (unseen_weight * self.unseen).backward()
+    def backward(self, weights: Mapping[str, float]) -> None:
+        """Take the gradients that have gathered at the cut, and those of the object's own terms, to the parameters."""
+        for name, term in self.terms.items():
+            (weights[name] * term).backward()
         outputs = [(self.marched.tau, self.cut.tau.grad), (self.marched.rgb, self.cut.rgb.grad)]
         counted = [(output, grad) for output, grad in outputs if output.requires_grad and grad is not None]
         if counted:
@@ -95,8 +97,12 @@ def object_samples(
         expected=own * batch.guess,
         generator=generator,
     )
-    loss = _unseen_loss(model, unseen, settings, generator) if column == BACKGROUND else None
-    return ObjectSamples(marched, cut(marched), loss)
+    terms = {}
+    if column == BACKGROUND:
+        terms["unseen"] = _unseen_loss(model, unseen, settings, generator)
+    if step % SMOOTH_EVERY_STEPS == 0:
+        terms["smoothness"] = SMOOTH_EVERY_STEPS * field.smoothness()
+    return ObjectSamples(marched, cut(marched), terms)
 
 
 def _unseen_loss(model: SceneModel, unseen: UnseenRays, settings: Marching, generator: torch.Generator) -> Float[Tensor, ""]:

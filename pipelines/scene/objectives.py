@@ -21,7 +21,7 @@ class Losses:
     total: Tensor
 
 
-def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, *, smooth: bool) -> Losses:
+def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch) -> Losses:
     """Every object on its own pixels; moving objects are pushed out of the rays on which the background is seen.
 
     A moving object may stand there behind something static, so the push is linear in its opacity, while its own pixels pull
@@ -37,11 +37,11 @@ def alone_losses(config: TrainConfig, model: SceneModel, samples: RaySamples, ba
         "segmentation": losses.opacity_loss(opacity, everywhere),
         "outside": losses.weighted_mean(images.opacity[:, 1:].sum(1), (batch.column == 0).to(opacity.dtype)),
     }
-    return _weighted(config, model, samples, batch, terms, smooth)
+    return _weighted(config, model, samples, batch, terms)
 
 
 def composite_losses(
-    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, scale: Float[Tensor, "1 K"], *, smooth: bool
+    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, scale: Float[Tensor, "1 K"]
 ) -> Losses:
     """All objects together under one scale combination."""
     image = composite(samples, scale)
@@ -51,7 +51,7 @@ def composite_losses(
         "segmentation": losses.segmentation_loss(image.weights[0], batch.column, known),
         "hidden": _hidden_opacity(samples, batch),
     }
-    return _weighted(config, model, samples, batch, terms, smooth)
+    return _weighted(config, model, samples, batch, terms)
 
 
 def _depth_of_seen(
@@ -74,9 +74,7 @@ def _hidden_opacity(samples: RaySamples, batch: Batch) -> Float[Tensor, ""]:
     return (opacity * others).sum(1).mean()
 
 
-def _weighted(
-    config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, terms: dict[str, Tensor], smooth: bool
-) -> Losses:
+def _weighted(config: TrainConfig, model: SceneModel, samples: RaySamples, batch: Batch, terms: dict[str, Tensor]) -> Losses:
     """Add the terms that concern every object by itself, whatever the scales, and sum up."""
     alone_weights = samples.own_weights()
     terms = terms | {
@@ -84,8 +82,6 @@ def _weighted(
         "guess": _depth_of_seen(samples, batch, batch.guess, (batch.guess > 0).to(batch.guess.dtype)),
         "distortion": losses.distortion_loss(alone_weights, samples.depth, model.extents.expand(len(batch.column), -1)).mean(),
     }
-    if smooth:
-        terms["smoothness"] = torch.stack([field.smoothness() for field in model.fields]).sum()
     weights = {
         "colour": 1.0,
         "depth": config.depth_weight,
@@ -94,10 +90,5 @@ def _weighted(
         "segmentation": config.segmentation_weight,
         "outside": config.outside_weight,
         "distortion": config.distortion_weight,
-        "smoothness": config.smoothness_weight * SMOOTH_EVERY_STEPS,
     }
     return Losses(terms, torch.stack([weights[name] * term for name, term in terms.items()]).sum())
-
-
-SMOOTH_EVERY_STEPS = 8
-"""Total variation reads whole tables, so it is taken into account in every eighth step only, eight times as strongly."""

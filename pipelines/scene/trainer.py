@@ -13,6 +13,8 @@ from pipelines.artifacts import Labels, Sfm, Video
 from pipelines.geometry import scaled_intrinsics
 from pipelines.interrupts import interrupts_deferred
 from pipelines.scene import checkpoint, objectives, previews, scales
+from pipelines.scene.fields import ObjectField
+from pipelines.scene.lazy_adam import LazyAdam
 from pipelines.scene.marching import gathered
 from pipelines.scene.monitor import Monitor
 from pipelines.scene.object_step import ObjectSamples, ObjectThreads, object_samples
@@ -63,7 +65,7 @@ class Trainer:
         self.intrinsics = torch.as_tensor(intrinsics, dtype=torch.float32, device=device)
         self._combinations: Tensor | None = None
         """Scales to train on until the next round, (n, K)."""
-        self.optimiser = self._optimiser()
+        self.optimisers = self._optimisers()
         self.monitor = Monitor(context, tensorboard=config.tensorboard)
 
     @classmethod
@@ -101,7 +103,7 @@ class Trainer:
         if wanted != self.scene.fields[0].resolution:
             mover = self.schedule.mover_resolution(step)
             self.scene.model.upsample([wanted] + [mover] * (self.scene.n_objects - 1))
-            self.optimiser = self._optimiser()
+            self.optimisers = self._optimisers()
         if step in self.schedule.round_steps:
             with self._timed("scales"):
                 self._learn_scales(self.schedule.round_steps.index(step))
@@ -131,21 +133,28 @@ class Trainer:
                 model, k, batch, directions, wanted=wanted, settings=settings, unseen=unseen, step=step, generator=generator
             )
 
-        self.optimiser.zero_grad(set_to_none=True)
         parts = self.threads.run(forward)
         samples = gathered([part.cut for part in parts], len(batch.column))
-        smooth = step % objectives.SMOOTH_EVERY_STEPS == 0
         if scale is None:
-            result = objectives.alone_losses(config, model, samples, batch, smooth=smooth)
+            result = objectives.alone_losses(config, model, samples, batch)
         else:
-            result = objectives.composite_losses(config, model, samples, batch, scale, smooth=smooth)
+            result = objectives.composite_losses(config, model, samples, batch, scale)
         result.total.backward()
-        self.threads.run(lambda k: parts[k].backward(config.guess_weight))
         self._set_rates()
-        self.optimiser.step()
-        of_unseen = parts[0].unseen
-        assert of_unseen is not None
-        return result.terms | {"unseen": of_unseen, "total": result.total + config.guess_weight * of_unseen}
+        own_weights = {"unseen": config.guess_weight, "smoothness": config.smoothness_weight}
+
+        def backward(k: int) -> None:
+            parts[k].backward(own_weights)
+            self.optimisers[k].step()
+
+        self.threads.run(backward)
+        if model.cameras.twist.requires_grad:
+            self.optimisers[-1].step()
+        total, own = result.total.detach(), dict[str, Tensor]()
+        for name, term in (item for part in parts for item in part.terms.items()):
+            own[name] = own.get(name, 0.0) + term.detach()
+            total = total + own_weights[name] * term.detach()
+        return result.terms | own | {"total": total}
 
     def _scale(self) -> Tensor | None:
         """One valid combination for this step; None while objects are trained alone."""
@@ -166,25 +175,26 @@ class Trainer:
             n_sparse, movers, config.mover_share
         )
 
-    def _optimiser(self) -> torch.optim.Adam:
-        """Tables, networks and poses with their rates. Made anew when the fields become finer, as in TensoRF."""
+    def _optimisers(self) -> list[LazyAdam]:
+        """One for each object, then one for the poses. Made anew when the fields become finer, as in TensoRF."""
         config = self.config
-        groups: list[dict[str, Any]] = [
-            {"params": [], "rate": config.density_rate, "eps": DENSITY_EPS},
-            {"params": [], "rate": config.table_rate},
-            {"params": [], "rate": config.network_rate},
-            {"params": [self.scene.model.cameras.twist], "rate": config.pose_rate},
-        ]
-        for field in self.scene.fields:
+
+        def groups(field: ObjectField) -> Iterator[dict[str, Any]]:
             for name, parameter in field.named_parameters():
-                kind = 0 if name.startswith("density_tables") else 2 if name.startswith(("colour_network", "basis")) else 1
-                groups[kind]["params"].append(parameter)
-        groups = [group | {"lr": group["rate"]} for group in groups if group["params"]]
-        return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12, fused=True)
+                if name.startswith("density_tables"):
+                    yield {"params": [parameter], "rate": config.density_rate, "eps": DENSITY_EPS}
+                elif name.startswith(("colour_network", "basis")):
+                    yield {"params": [parameter], "rate": config.network_rate}
+                else:
+                    yield {"params": [parameter], "rate": config.table_rate}
+
+        poses = {"params": [self.scene.model.cameras.twist], "rate": config.pose_rate}
+        return [LazyAdam(groups(field)) for field in self.scene.fields] + [LazyAdam([poses])]
 
     def _set_rates(self) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * self.schedule.rate(self.step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["rate"] * self.schedule.rate(self.step)
 
     def _learn_scales(self, round_index: int) -> None:
         self.generator.manual_seed(self.config.seed * 1_000_003 + self.step)
@@ -214,7 +224,7 @@ class Trainer:
             step=self.step,
             model=self.scene.model.state_dict(),
             resolutions=[field.resolution for field in self.scene.fields],
-            optimiser=self.optimiser.state_dict(),
+            optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
             zone=None if zone is None else zone.arrays(),
             network=None if network is None else network.state_dict(),
             seconds=self.seconds,
@@ -228,8 +238,9 @@ class Trainer:
             return
         self.scene.model.upsample(found.resolutions)
         self.scene.model.load_state_dict(found.model)
-        self.optimiser = self._optimiser()
-        self.optimiser.load_state_dict(found.optimiser)
+        self.optimisers = self._optimisers()
+        for optimiser, state in zip(self.optimisers, found.optimisers, strict=True):
+            optimiser.load_state_dict(state)
         self.scene.zone, self.scene.network = scales.restored(found.zone, found.network, self.scene.device)
         self._combinations = None
         self.step, self.seconds = found.step, found.seconds

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pipelines.errors import InputError, ReconstructionError, UsageError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
 from pipelines.scene import marching, object_step
 from pipelines.scene import trainer as training
+from pipelines.scene.lazy_adam import LazyAdam
 from pipelines.scene.scene import Scene
 from pipelines.scene.schedule import Phase, Schedule
 from pipelines.stage import ItemCache, StageContext
@@ -203,14 +205,15 @@ def test_gradients_cross_the_cut_between_objects(toy_video, toy_labels, toy_sfm,
     """The two halves of a step have the gradients of the whole graph."""
     inputs = (toy_video, toy_labels, toy_sfm)
     halves, whole = (trained_for(7, *inputs, out=tmp_path / name) for name in ("halves", "whole"))
+    monkeypatch.setattr(LazyAdam, "step", lambda optimiser: None)
     halves._field_step()
 
-    def of_the_unseen(part: object_step.ObjectSamples, weight: float) -> None:
-        if part.unseen is not None:
-            (weight * part.unseen).backward()
+    def of_its_own(part: object_step.ObjectSamples, weights: Mapping[str, float]) -> None:
+        for name, term in part.terms.items():
+            (weights[name] * term).backward()
 
     monkeypatch.setattr(object_step, "cut", lambda marched: marched)
-    monkeypatch.setattr(object_step.ObjectSamples, "backward", of_the_unseen)
+    monkeypatch.setattr(object_step.ObjectSamples, "backward", of_its_own)
     whole._field_step()
     expected = dict(whole.scene.model.named_parameters())
     for name, parameter in halves.scene.model.named_parameters():
