@@ -15,6 +15,7 @@ DISTRIBUTION = "osn-cli"
 PACKAGES = ("osn_cli", "pipelines", "third_party")
 REQUIRED = (
     "torch",
+    "numba",
     "numpy",
     "scipy",
     "opencv-python",

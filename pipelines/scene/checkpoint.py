@@ -23,7 +23,7 @@ class Checkpoint:
     step: int
     model: dict[str, Any]
     resolutions: list[int]
-    optimisers: list[dict[str, Any]]
+    optimisers: list[Any]
     zone: dict[str, np.ndarray] | None
     network: dict[str, Any] | None
     seconds: dict[str, float]

@@ -110,6 +110,8 @@ class ObjectField(nn.Module, ABC):
         return self.density(points), self.colour(points, dirs)
 
     colour_network: nn.Module
+    sparse_table: str | None = None
+    """Name of the parameter of which a step reads hardly anything, if there is one."""
 
 
 DENSITY_SHIFT = -8.0
@@ -151,6 +153,7 @@ class GridField(ObjectField):
         ]
         start = torch.empty(sum(self.colour_rows), size.colour_components).uniform_(-1e-2, 1e-2)
         self.colour_table = nn.Parameter(start)
+        self.sparse_table = "colour_table"
         self.colour_network = colour_network(size.colour_levels * size.colour_components, size.hidden)
 
     def raw_density(self, g: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:

@@ -1,8 +1,8 @@
 """Adam that leaves alone what a step said nothing about.
 
-A step reads thousands of the millions of entries of an object's tables. Ordinary Adam moves the others too, by what is left of
-their momentum, and spends most of a step's time on it. Here an entry without a gradient keeps its value and its moments, as in
-Instant-NGP (Mueller et al. 2022, section 4) and TensorFlow's LazyAdam.
+A step reads a few of the millions of entries of an object's colour tables. Ordinary Adam moves the others too, by what is left
+of their momentum, and takes longer for that than all else in the step. Here an entry without a gradient keeps its value and its
+moments, as in Instant-NGP (Mueller et al. 2022, section 4) and TensorFlow's LazyAdam.
 """
 
 from collections.abc import Callable, Iterable

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +12,10 @@ from pipelines.artifacts import Labels, Sfm, Video
 from pipelines.geometry import scaled_intrinsics
 from pipelines.interrupts import interrupts_deferred
 from pipelines.scene import checkpoint, objectives, previews, scales
-from pipelines.scene.fields import ObjectField
-from pipelines.scene.lazy_adam import LazyAdam
 from pipelines.scene.marching import gathered
 from pipelines.scene.monitor import Monitor
 from pipelines.scene.object_step import ObjectSamples, ObjectThreads, object_samples
+from pipelines.scene.optimisers import BETAS, EPS, FieldOptimiser
 from pipelines.scene.pixels import PixelStore
 from pipelines.scene.preparation import untrained_scene
 from pipelines.scene.rays import camera_directions
@@ -29,8 +27,6 @@ from pipelines.workers import one_torch_thread
 
 MOST_STREAMS = 256
 """Of random numbers in one step: one for the draw of rays, and one per object."""
-DENSITY_EPS = 1e-9
-"""Adam's epsilon for density grids: nodes that only total variation touches must not move at full speed."""
 
 
 def run(config: TrainConfig, video: Video, labels: Labels, sfm: Sfm, context: StageContext) -> Scene:
@@ -65,7 +61,7 @@ class Trainer:
         self.intrinsics = torch.as_tensor(intrinsics, dtype=torch.float32, device=device)
         self._combinations: Tensor | None = None
         """Scales to train on until the next round, (n, K)."""
-        self.optimisers = self._optimisers()
+        self._new_optimisers()
         self.monitor = Monitor(context, tensorboard=config.tensorboard)
 
     @classmethod
@@ -103,7 +99,7 @@ class Trainer:
         if wanted != self.scene.fields[0].resolution:
             mover = self.schedule.mover_resolution(step)
             self.scene.model.upsample([wanted] + [mover] * (self.scene.n_objects - 1))
-            self.optimisers = self._optimisers()
+            self._new_optimisers()
         if step in self.schedule.round_steps:
             with self._timed("scales"):
                 self._learn_scales(self.schedule.round_steps.index(step))
@@ -140,16 +136,18 @@ class Trainer:
         else:
             result = objectives.composite_losses(config, model, samples, batch, scale)
         result.total.backward()
-        self._set_rates()
+        rate = self.schedule.rate(step)
         own_weights = {"unseen": config.guess_weight, "smoothness": config.smoothness_weight}
 
         def backward(k: int) -> None:
             parts[k].backward(own_weights)
-            self.optimisers[k].step()
+            self.optimisers[k].step(rate)
 
         self.threads.run(backward)
         if model.cameras.twist.requires_grad:
-            self.optimisers[-1].step()
+            self.pose_optimiser.param_groups[0]["lr"] = rate * config.pose_rate
+            self.pose_optimiser.step()
+            self.pose_optimiser.zero_grad()
         total, own = result.total.detach(), dict[str, Tensor]()
         for name, term in (item for part in parts for item in part.terms.items()):
             own[name] = own.get(name, 0.0) + term.detach()
@@ -175,26 +173,10 @@ class Trainer:
             n_sparse, movers, config.mover_share
         )
 
-    def _optimisers(self) -> list[LazyAdam]:
-        """One for each object, then one for the poses. Made anew when the fields become finer, as in TensoRF."""
-        config = self.config
-
-        def groups(field: ObjectField) -> Iterator[dict[str, Any]]:
-            for name, parameter in field.named_parameters():
-                if name.startswith("density_tables"):
-                    yield {"params": [parameter], "rate": config.density_rate, "eps": DENSITY_EPS}
-                elif name.startswith(("colour_network", "basis")):
-                    yield {"params": [parameter], "rate": config.network_rate}
-                else:
-                    yield {"params": [parameter], "rate": config.table_rate}
-
-        poses = {"params": [self.scene.model.cameras.twist], "rate": config.pose_rate}
-        return [LazyAdam(groups(field)) for field in self.scene.fields] + [LazyAdam([poses])]
-
-    def _set_rates(self) -> None:
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = group["rate"] * self.schedule.rate(self.step)
+    def _new_optimisers(self) -> None:
+        """One for each object, and one for the poses. Made anew when the fields become finer, as in TensoRF."""
+        self.optimisers = [FieldOptimiser(self.config, field) for field in self.scene.fields]
+        self.pose_optimiser = torch.optim.Adam([self.scene.model.cameras.twist], betas=BETAS, eps=EPS)
 
     def _learn_scales(self, round_index: int) -> None:
         self.generator.manual_seed(self.config.seed * 1_000_003 + self.step)
@@ -224,7 +206,7 @@ class Trainer:
             step=self.step,
             model=self.scene.model.state_dict(),
             resolutions=[field.resolution for field in self.scene.fields],
-            optimisers=[optimiser.state_dict() for optimiser in self.optimisers],
+            optimisers=[*(optimiser.state_dict() for optimiser in self.optimisers), self.pose_optimiser.state_dict()],
             zone=None if zone is None else zone.arrays(),
             network=None if network is None else network.state_dict(),
             seconds=self.seconds,
@@ -238,9 +220,11 @@ class Trainer:
             return
         self.scene.model.upsample(found.resolutions)
         self.scene.model.load_state_dict(found.model)
-        self.optimisers = self._optimisers()
-        for optimiser, state in zip(self.optimisers, found.optimisers, strict=True):
+        self._new_optimisers()
+        *of_fields, of_poses = found.optimisers
+        for optimiser, state in zip(self.optimisers, of_fields, strict=True):
             optimiser.load_state_dict(state)
+        self.pose_optimiser.load_state_dict(of_poses)
         self.scene.zone, self.scene.network = scales.restored(found.zone, found.network, self.scene.device)
         self._combinations = None
         self.step, self.seconds = found.step, found.seconds
