@@ -15,7 +15,7 @@ from osn_cli import app as application
 from osn_cli.console import Console
 from osn_cli.session import Session
 
-HEAVY = ("torch", "cv2", "pycolmap", "scipy", "skimage", "trimesh", "PIL")
+HEAVY = ("torch", "numba", "cv2", "pycolmap", "scipy", "skimage", "trimesh", "PIL")
 
 
 @pytest.fixture
