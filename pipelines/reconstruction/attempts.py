@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.evaluation.poses import align_rotations
-from pipelines.geometry import rotation_angle_deg
+from pipelines.geometry import align_rotations, rotation_angle_deg
 from pipelines.reconstruction.bundle import cauchy, reproject
 from pipelines.reconstruction.flat import flat_starts
 from pipelines.reconstruction.grow import Grown, GrowOptions, grow, start

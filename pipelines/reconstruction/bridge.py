@@ -11,8 +11,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.evaluation.poses import align_rotations
-from pipelines.geometry import rigid
+from pipelines.geometry import align_rotations, rigid
 from pipelines.reconstruction.bundle import Structure, adjust
 from pipelines.reconstruction.complete import MAX_GAP_FRAMES, Views, extrapolated, relink
 from pipelines.reconstruction.grow import Effort, Grown, GrowOptions, finish, place_points, register

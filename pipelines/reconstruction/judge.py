@@ -7,8 +7,7 @@ Agreement: reconstructions from two separate halves of the object's tracks must 
 
 import numpy as np
 
-from pipelines.evaluation.poses import align_rotations
-from pipelines.geometry import rotation_angle_deg
+from pipelines.geometry import align_rotations, rotation_angle_deg
 from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, exp_rotation
 from pipelines.reconstruction.grow import Grown, GrowOptions, place_points
 from pipelines.reconstruction.sightings import Sightings

@@ -5,8 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pipelines.artifacts import Tracks
-from pipelines.evaluation.poses import align_rotations
-from pipelines.geometry import rotation_angle_deg
+from pipelines.geometry import align_rotations, rotation_angle_deg
 from pipelines.reconstruction.attempts import attempt_all, choose
 from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, Focal, focal_of_movers
 from pipelines.reconstruction.flat import flat_starts
