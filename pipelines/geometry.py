@@ -62,6 +62,11 @@ def scaled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], factor_x: float, fac
     return np.diag([factor_x, factor_y, 1.0]) @ intrinsics
 
 
+def focal_from_fov(fov_deg: float, width: int) -> float:
+    """Focal length in px of a field of view across so many px."""
+    return width / (2 * float(np.tan(np.radians(fov_deg) / 2)))
+
+
 def align_rotations(
     r_est: Float[np.ndarray, "frames 3 3"], r_true: Float[np.ndarray, "frames 3 3"]
 ) -> Float[np.ndarray, "3 3"]:

@@ -8,7 +8,7 @@ Units: the background's and every object's unit puts its median depth over the c
 """
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
 OBJECT_VERSION = 11
-LEAST_ERROR_PX = 0.05
-"""A median reprojection error as small as this is what flow gives at best."""
-STILL_ERROR_PX = 0.15
-"""The same of movers where the background is still: codecs repeat it exactly, but not what moves before it (at usual rates its
-tracks had errors of 0 to 0.03 px, a rigid mover's 0.05 to 0.14 px)."""
-STILL_PX = 2.0
-"""A background whose tracks move less (median, whole clip) is still."""
-BENT = 2.5
-"""From this many times the background's median error on, an object's tracks are hardly those of one rigid body."""
 
 
 class SfmConfig(StageConfig):
@@ -83,11 +74,6 @@ class SfmConfig(StageConfig):
         return self
 
 
-def focal_from_fov(fov_deg: float, width: int) -> float:
-    """Focal length in px of a field of view across so many px."""
-    return width / (2 * float(np.tan(np.radians(fov_deg) / 2)))
-
-
 def reconstruct(config: SfmConfig, *, video: Video, labels: Labels, tracks: Tracks, context: StageContext) -> Sfm:
     """Reconstruct the background and every object. Failures are typed outcomes of the objects, never exceptions.
 
@@ -105,6 +91,7 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
     from pipelines.reconstruction.calibrate import Focal, find_focal, focal_of_movers
     from pipelines.reconstruction.complete import Views
     from pipelines.reconstruction.correction import Corrector, Reconstructed
+    from pipelines.reconstruction.judge import beside_background
     from pipelines.reconstruction.smooth import background_axes
 
     size = (video.width, video.height)
@@ -136,7 +123,7 @@ def _reconstruct(config: SfmConfig, video: Video, labels: Labels, tracks: Tracks
 
         def solved(k: int, masks: Labels, own: Tracks) -> ObjectModel:
             model = _object(config, k, focal.focal_px, own, Views(video, masks, k, principal_px), axes, context)
-            return _compared(model, models[BACKGROUND] if models else model)
+            return beside_background(model, models[BACKGROUND] if models else model)
 
         for k in range(labels.n_objects):
             models.append(solved(k, labels, tracks.of_object(k)))
@@ -187,31 +174,6 @@ def _object(
     turns = "" if axes is None else hashlib.sha256(axes.tobytes()).hexdigest()
     key = ["object", OBJECT_VERSION, k, options, focal_px, size, _track_key(tracks), masks, turns]
     return ObjectModel.load(context.items.get(f"object_{k:02d}", key, make))
-
-
-def _compared(model: ObjectModel, background: ObjectModel) -> ObjectModel:
-    """The model; doubtful where one rigid motion fits its tracks much worse than the background's fits the background."""
-    errors = [m.quality.get("median_error_px") for m in (model, background)]
-    if model.status is not SfmStatus.OK or errors[0] is None or errors[1] is None:
-        return model
-    is_still = background.status is SfmStatus.ASSUMED_DEPTH or _median_extent_px(background) < STILL_PX
-    times = errors[0] / max(errors[1], STILL_ERROR_PX if is_still else LEAST_ERROR_PX)
-    if times < BENT:
-        return model
-    than = "is usual before a still background" if is_still and errors[1] < STILL_ERROR_PX else "the background's"
-    reason = (
-        f"one rigid motion fits its tracks {times:.1f} times worse than {than}: it bends, or it is two objects that were taken "
-        "for one"
-    )
-    return replace(model, status=SfmStatus.DOUBTFUL, reason=reason)
-
-
-def _median_extent_px(model: ObjectModel) -> float:
-    """Median over the points of the diagonal of the box that a point's sightings fill."""
-    low, high = np.full((len(model.points), 2), np.inf), np.full((len(model.points), 2), -np.inf)
-    np.minimum.at(low, model.obs_point, model.obs_xy_px)
-    np.maximum.at(high, model.obs_point, model.obs_xy_px)
-    return float(np.median(np.linalg.norm(high - low, axis=-1)))
 
 
 def _track_key(tracks: Tracks) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.artifacts import Tracks, Video, read_json, write_json
+from pipelines.geometry import focal_from_fov
 from pipelines.reconstruction.attempts import attempt_window, choose
 from pipelines.reconstruction.bundle import Adjusted, adjust
 from pipelines.reconstruction.flat import is_flat
@@ -74,8 +75,6 @@ class Focal:
 
 def find_focal(config: "SfmConfig", background: Tracks, video: Video, principal_px: Float[np.ndarray, "2"]) -> Focal:
     """The focal length to use for all objects, as given or as the background tells it."""
-    from pipelines.sfm import focal_from_fov
-
     if config.focal_px is not None:
         return Focal(config.focal_px * video.reduction, "given")
     if config.fov_deg is not None:
@@ -104,8 +103,6 @@ def focal_of_movers(
 
     Flat movers are not asked: a plane that turns looks the same through many lenses.
     """
-    from pipelines.sfm import focal_from_fov
-
     solid = [
         tracks for tracks in movers if not is_flat(Sightings.from_tracks(tracks, n_frames, principal_px), background.focal_px)
     ]
@@ -156,8 +153,6 @@ def _calibrated(
 
     side_px: the longer side, which lenses are named by, however the camera is held.
     """
-    from pipelines.sfm import focal_from_fov
-
     sightings = Sightings.from_tracks(tracks, n_frames, principal_px)
     found = self_calibrate(config, sightings, [focal_from_fov(fov, side_px) for fov in START_FOVS_DEG])
     low, high = focal_from_fov(WIDEST_FOV_DEG, side_px), focal_from_fov(NARROWEST_FOV_DEG, side_px)

@@ -3,14 +3,28 @@
 Uncertainty: the Gauss-Newton matrix at the solution and the residual variance say how far the poses may move at no visible
 cost (bas-relief: along a valley). Residuals of one track are not independent, so the variance is inflated.
 Agreement: reconstructions from two separate halves of the object's tracks must show the same motion.
+Rigidity: one rigid motion must fit the object's tracks about as well as the background's fits the background.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
+from pipelines.artifacts import ObjectModel, SfmStatus
 from pipelines.geometry import align_rotations, rotation_angle_deg
 from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, exp_rotation
 from pipelines.reconstruction.grow import Grown, GrowOptions, place_points
 from pipelines.reconstruction.sightings import Sightings
+
+LEAST_ERROR_PX = 0.05
+"""A median reprojection error as small as this is what flow gives at best."""
+STILL_ERROR_PX = 0.15
+"""The same of movers where the background is still: codecs repeat it exactly, but not what moves before it (at usual rates its
+tracks had errors of 0 to 0.03 px, a rigid mover's 0.05 to 0.14 px)."""
+STILL_PX = 2.0
+"""A background whose tracks move less (median, whole clip) is still."""
+BENT = 2.5
+"""From this many times the background's median error on, an object's tracks are hardly those of one rigid body."""
 
 
 def predicted_rotation_error_deg(adjusted: Adjusted, correlated_sightings: float, seed: int = 0, n_samples: int = 32) -> float:
@@ -63,3 +77,28 @@ def halves_difference_deg(sightings: Sightings, grown: Grown, options: GrowOptio
     first, second = rotations[0][1][common], rotations[1][1][common]
     aligned = first @ align_rotations(first, second)
     return float(np.median(rotation_angle_deg(np.swapaxes(aligned, 1, 2) @ second)))
+
+
+def beside_background(model: ObjectModel, background: ObjectModel) -> ObjectModel:
+    """The model; doubtful where one rigid motion fits its tracks much worse than the background's fits the background."""
+    errors = [m.quality.get("median_error_px") for m in (model, background)]
+    if model.status is not SfmStatus.OK or errors[0] is None or errors[1] is None:
+        return model
+    is_still = background.status is SfmStatus.ASSUMED_DEPTH or _median_extent_px(background) < STILL_PX
+    times = errors[0] / max(errors[1], STILL_ERROR_PX if is_still else LEAST_ERROR_PX)
+    if times < BENT:
+        return model
+    than = "is usual before a still background" if is_still and errors[1] < STILL_ERROR_PX else "the background's"
+    reason = (
+        f"one rigid motion fits its tracks {times:.1f} times worse than {than}: it bends, or it is two objects that were taken "
+        "for one"
+    )
+    return replace(model, status=SfmStatus.DOUBTFUL, reason=reason)
+
+
+def _median_extent_px(model: ObjectModel) -> float:
+    """Median over the points of the diagonal of the box that a point's sightings fill."""
+    low, high = np.full((len(model.points), 2), np.inf), np.full((len(model.points), 2), -np.inf)
+    np.minimum.at(low, model.obs_point, model.obs_xy_px)
+    np.maximum.at(high, model.obs_point, model.obs_xy_px)
+    return float(np.median(np.linalg.norm(high - low, axis=-1)))

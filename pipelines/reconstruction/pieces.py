@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from pipelines.artifacts import BACKGROUND, ObjectModel, SfmStatus
 from pipelines.reconstruction.bundle import Observations, Structure, reproject
+from pipelines.reconstruction.judge import LEAST_ERROR_PX
 from pipelines.reconstruction.sightings import triangulate
-from pipelines.sfm import LEAST_ERROR_PX
 
 SAME_BODY = 2.0
 """Up to this many times its own error a piece may be off under the poses of its body."""

@@ -58,6 +58,10 @@ def test_resized_images_see_the_same_rays():
     )
 
 
+def test_field_of_view_of_ninety_degrees_is_half_the_width():
+    assert geometry.focal_from_fov(90.0, 320) == pytest.approx(160)
+
+
 @pytest.mark.parametrize("angle_deg", [0.0, 1e-6, 3.0, 90.0, 179.9999])
 def test_rotation_angle(angle_deg):
     c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))

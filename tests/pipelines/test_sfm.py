@@ -10,10 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.poses import pose_error
-from pipelines.geometry import rigid, transform
+from pipelines.geometry import focal_from_fov, rigid, transform
 from pipelines.reconstruction import solve
 from pipelines.reconstruction.calibrate import find_focal
-from pipelines.sfm import SfmConfig, _compared, focal_from_fov, reconstruct
+from pipelines.reconstruction.judge import beside_background
+from pipelines.sfm import SfmConfig, reconstruct
 from pipelines.stage import ItemCache, StageContext
 
 WIDTH, HEIGHT, FOCAL_PX, N_FRAMES = 320, 240, 300.0, 10
@@ -213,10 +214,6 @@ def test_a_static_camera_alone_tells_no_focal_length(tmp_path):
     assert sfm.intrinsics[0, 0] == pytest.approx(focal_from_fov(60.0, WIDTH))
 
 
-def test_field_of_view_of_ninety_degrees_is_half_the_width():
-    assert focal_from_fov(90.0, WIDTH) == pytest.approx(WIDTH / 2)
-
-
 def test_a_known_focal_length_is_that_of_the_footage(tmp_path):
     """People know it at the size they filmed in, and not what the program made of it."""
     case = make_case(tmp_path)
@@ -244,7 +241,7 @@ def test_tracks_that_fit_one_rigid_motion_much_worse_than_the_background_are_dou
     background, mover = sfm.objects[:2]
     background = replace(background, quality={"median_error_px": 0.1})
     mover = replace(mover, status=SfmStatus.OK, quality={"median_error_px": error_px})
-    judged = _compared(mover, background)
+    judged = beside_background(mover, background)
     assert judged.status is status
     assert bool(judged.reason) is (status is not SfmStatus.OK)
 
@@ -256,7 +253,7 @@ def test_a_still_background_is_no_measure_of_errors(sfm, error_px, status, is_to
     background, mover = sfm.objects[:2]
     still = {"status": SfmStatus.ASSUMED_DEPTH} if is_told else {"obs_xy_px": background.obs_xy_px * 1e-3}
     background = replace(background, quality={"median_error_px": 0.002}, **still)
-    judged = _compared(replace(mover, status=SfmStatus.OK, quality={"median_error_px": error_px}), background)
+    judged = beside_background(replace(mover, status=SfmStatus.OK, quality={"median_error_px": error_px}), background)
     assert judged.status is status
     assert ("is usual before a still background" in judged.reason) is (status is not SfmStatus.OK)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from pipelines.artifacts import Tracks, Video
+from pipelines.geometry import focal_from_fov
 from pipelines.reconstruction import calibrate
 from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, Focal, find_focal, focal_of_movers, weighed
-from pipelines.sfm import SfmConfig, focal_from_fov
+from pipelines.sfm import SfmConfig
 
 
 def test_equal_measurements_meet_in_the_middle_of_their_logarithms():
