@@ -71,6 +71,11 @@ class Adjusted:
     normal: NormalMatrix
 
 
+def noise_px(adjusted: Adjusted) -> float:
+    """Robust deviation of the reprojection errors, per coordinate."""
+    return 1.4826 * float(np.median(np.abs(adjusted.residual_px)))
+
+
 def exp_rotation(w: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3 3"]:
     """Rodrigues' formula, exact at zero."""
     angle = np.linalg.norm(w, axis=-1)[..., None, None]

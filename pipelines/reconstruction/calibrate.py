@@ -17,7 +17,7 @@ from jaxtyping import Float
 from pipelines.artifacts import Tracks, Video, read_json, write_json
 from pipelines.geometry import focal_from_fov
 from pipelines.reconstruction.attempts import attempt_window, choose
-from pipelines.reconstruction.bundle import Adjusted, adjust
+from pipelines.reconstruction.bundle import Adjusted, adjust, noise_px
 from pipelines.reconstruction.flat import is_flat
 from pipelines.reconstruction.grow import Grown
 from pipelines.reconstruction.rotation import rotate_only
@@ -197,7 +197,7 @@ def _polished(sightings: Sightings, grown: Grown, loss_px: float) -> Adjusted:
 
 def focal_uncertainty(adjusted: Adjusted) -> float:
     """Standard deviation of the focal length's logarithm, with the variance of correlated residuals."""
-    sigma_px = max(1.4826 * float(np.median(np.abs(adjusted.residual_px))), MIN_SIGMA_PX)
+    sigma_px = max(noise_px(adjusted), MIN_SIGMA_PX)
     matrix = adjusted.normal.matrix
     poses, border = matrix[:-1, :-1], matrix[:-1, -1]
     information = float(matrix[-1, -1] - border @ np.linalg.pinv(poses, rcond=1e-10, hermitian=True) @ border)

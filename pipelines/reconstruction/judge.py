@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.artifacts import ObjectModel, SfmStatus
 from pipelines.geometry import align_rotations, rotation_angle_deg
-from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, exp_rotation
+from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, exp_rotation, noise_px
 from pipelines.reconstruction.grow import Grown, GrowOptions, place_points
 from pipelines.reconstruction.sightings import Sightings
 
@@ -32,8 +32,7 @@ def predicted_rotation_error_deg(adjusted: Adjusted, correlated_sightings: float
 
     correlated_sightings: how many sightings carry the information of one independent sighting.
     """
-    residual = adjusted.residual_px
-    sigma_px = 1.4826 * float(np.median(np.abs(residual)))
+    sigma_px = noise_px(adjusted)
     values, vectors = np.linalg.eigh(adjusted.normal.matrix)
     n_pose = 6 * len(adjusted.normal.frames)
     values, vectors = values[GAUGE_FREEDOMS:], vectors[:n_pose, GAUGE_FREEDOMS:]

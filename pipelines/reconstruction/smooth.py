@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust
+from pipelines.reconstruction.bundle import GAUGE_FREEDOMS, Adjusted, adjust, noise_px
 from pipelines.reconstruction.grow import Effort, Grown, GrowOptions
 from pipelines.reconstruction.motion_prior import Motion, MotionPrior, robust_weight
 from pipelines.reconstruction.sightings import Sightings
@@ -46,11 +46,6 @@ def background_axes(
         return np.tile(known.as_matrix(), (len(registered), 1, 1))
     wanted = np.clip(np.arange(len(registered)), frames[0], frames[-1])
     return np.asarray(Slerp(frames, known)(wanted).as_matrix())
-
-
-def noise_px(adjusted: Adjusted) -> float:
-    """Robust deviation of the reprojection errors, per coordinate."""
-    return 1.4826 * float(np.median(np.abs(adjusted.residual_px)))
 
 
 def smoothed(

@@ -18,7 +18,7 @@ from pipelines.reconstruction.attempts import (
     total_cost,
 )
 from pipelines.reconstruction.bridge import bridge
-from pipelines.reconstruction.bundle import adjust, cauchy
+from pipelines.reconstruction.bundle import adjust, cauchy, noise_px
 from pipelines.reconstruction.complete import Views, complete
 from pipelines.reconstruction.grow import FINAL, SETTLE, Effort, Grown, GrowOptions, finish, grow, place_points
 from pipelines.reconstruction.judge import halves_difference_deg, predicted_rotation_error_deg
@@ -26,7 +26,7 @@ from pipelines.reconstruction.model import in_own_unit, to_model
 from pipelines.reconstruction.motion_prior import MotionPrior
 from pipelines.reconstruction.rotation import rotate_only, sides
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
-from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, noise_px, smoothed
+from pipelines.reconstruction.smooth import CORRELATED_SIGHTINGS, smoothed
 from pipelines.reconstruction.waist import NARROW, waist_of
 from pipelines.reconstruction.zoom import turn_and_zoom
 
