@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.errors import InputError
-from pipelines.geometry import scaled_intrinsics
+from pipelines.geometry import scaled_intrinsics, turned_about_pivot
 
 SHAPE_TOLERANCE = 0.02
 """Share of its height by which a picture may miss the shape that intrinsics are for."""
@@ -41,21 +41,6 @@ class Shot:
     t: int
     view_from_world: Float[np.ndarray, "4 4"] | None = None
     intrinsics: Float[np.ndarray, "3 3"] | None = None
-
-
-def turned_about_pivot(pivot: float, azimuth_deg: float, elevation_deg: float) -> Float[np.ndarray, "4 4"]:
-    """view_from_cam of a camera turned around the point (0, 0, pivot) of another one, which stays where it is in the image.
-
-    The view's centre, in the other camera's axes, is pivot (sin a cos e, -sin e, 1 - cos a cos e).
-    """
-    a, e = np.radians([azimuth_deg, elevation_deg])
-    about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
-    rotation = about_x @ about_y
-    view_from_cam = np.eye(4)
-    view_from_cam[:3, :3] = rotation
-    view_from_cam[:3, 3] = np.array([0, 0, pivot]) - rotation @ np.array([0, 0, pivot])
-    return view_from_cam
 
 
 def sway(

@@ -15,8 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from pipelines.artifacts import BACKGROUND
-from pipelines.cameras.paths import turned_about_pivot
-from pipelines.geometry import invert, pixel_centres, project, ray_directions, scaled_intrinsics, transform
+from pipelines.geometry import invert, pixel_centres, project, ray_directions, scaled_intrinsics, transform, turned_about_pivot
 from pipelines.spread import evenly_spread
 
 TURNS_DEG = ((0.0, 0.0), (-12.0, 0.0), (12.0, 0.0), (0.0, -6.0), (0.0, 6.0))

@@ -68,6 +68,20 @@ def test_rotation_angle(angle_deg):
     assert geometry.rotation_angle_deg(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])) == pytest.approx(angle_deg, abs=1e-9)
 
 
+def test_the_pivot_stays_in_the_middle_at_its_distance():
+    for azimuth_deg, elevation_deg in ((10.0, 0.0), (0.0, -20.0), (30.0, 15.0)):
+        view_from_cam = geometry.turned_about_pivot(4.0, azimuth_deg, elevation_deg)
+        assert np.allclose(geometry.transform(view_from_cam, np.array([[0, 0, 4.0]])), [[0, 0, 4.0]])
+        assert np.allclose(view_from_cam[:3, :3] @ view_from_cam[:3, :3].T, np.eye(3))
+
+
+def test_azimuth_goes_right_and_elevation_up():
+    right = geometry.invert(geometry.turned_about_pivot(4.0, 30.0, 0.0))[:3, 3]
+    up = geometry.invert(geometry.turned_about_pivot(4.0, 0.0, 30.0))[:3, 3]
+    assert np.allclose(right, [4 * np.sin(np.pi / 6), 0, 4 - 4 * np.cos(np.pi / 6)])
+    assert np.allclose(up, [0, -4 * np.sin(np.pi / 6), 4 - 4 * np.cos(np.pi / 6)])
+
+
 def test_scaling_an_object_leaves_the_filmed_view_alone(rng):
     cam_from_world, cam_from_obj = random_rigid(rng, 2)
     points = rng.normal(size=(9, 3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.cameras.observed import SeenBackground, hatched, seen_points
-from pipelines.cameras.paths import turned_about_pivot
+from pipelines.geometry import turned_about_pivot
 
 
 @pytest.fixture(scope="module")
