@@ -32,8 +32,8 @@ from pipelines.artifacts import Labels, Samples, Sfm, Video
 from pipelines.errors import OsnError
 from pipelines.evaluate import EvaluateConfig, evaluate
 from pipelines.evaluation.alignment import align
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.valid_set import is_valid, telling_rays, true_agreement
+from pipelines.ground_truth import GroundTruth
 from pipelines.sample import SampleConfig, sample
 from pipelines.scene import scales
 from pipelines.scene.scene import Scene

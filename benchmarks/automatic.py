@@ -28,11 +28,11 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.tables import Row, record
 from pipelines.artifacts import Flow, Labels, Sfm, SfmStatus, Video
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
 from pipelines.evaluation.segmentation import LEAST_IOU, overlap
 from pipelines.flow import FlowConfig, compute_flow
 from pipelines.frames import FramesConfig, extract_frames
+from pipelines.ground_truth import GroundTruth
 from pipelines.progress import Advance
 from pipelines.segment import SegmentConfig, segment
 from pipelines.sfm import SfmConfig, reconstruct

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float
 
 from benchmarks.tables import record
 from pipelines.artifacts import Labels, Samples, Sfm, Video
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
 from pipelines.export import ExportConfig, export
 from pipelines.formats.placement import Placement, place
+from pipelines.ground_truth import GroundTruth
 from pipelines.meshing.accuracy import mesh_accuracy, object_size, seen_surface
 from pipelines.meshing.mesh import Mesh
 from pipelines.meshing.surfaces import MeshConfig, Surface, scene_meshes

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float
 
 from benchmarks.tables import record
 from pipelines.artifacts import Video
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.flow import FlowConfig, FlowMethod, compute_flow
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
+from pipelines.ground_truth import GroundTruth
 from pipelines.stage import ItemCache, StageContext
 
 VISIBLE_DEPTH_RATIO = 0.01

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus, Video
-from pipelines.evaluation.ground_truth import GroundTruth, numbered_images
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, rigid, transform
+from pipelines.ground_truth import GroundTruth, numbered_images
 from pipelines.synthetic import SceneSpec, make_world
 from pipelines.synthetic.bodies import nearest_label, render_rgb
 from pipelines.synthetic.scene import write_rgb, write_video

@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.tables import record
 from pipelines.artifacts import Labels, Sfm, SfmStatus, Tracks, Video
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import PoseError, pose_error
 from pipelines.flow import FlowConfig, compute_flow
+from pipelines.ground_truth import GroundTruth
 from pipelines.sfm import SfmConfig, reconstruct
 from pipelines.stage import ItemCache, StageContext
 from pipelines.tracks import TracksConfig, build_tracks

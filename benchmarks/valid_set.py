@@ -30,7 +30,6 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from benchmarks.tables import record
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import pose_error
 from pipelines.evaluation.valid_set import (
     LOG_SCALE_RANGE,
@@ -42,6 +41,7 @@ from pipelines.evaluation.valid_set import (
     true_agreement,
 )
 from pipelines.geometry import scaled_intrinsics
+from pipelines.ground_truth import GroundTruth
 from pipelines.sample import SampleConfig, sample
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence, evidence_from_maps
 from pipelines.scene.labelling import LabelConfig, Validity, assess, draw_candidates

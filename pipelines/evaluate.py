@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import Field
 
 from pipelines.artifacts import Labels, Samples, Sfm, Video, write_json
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.ground_truth import GroundTruth
 from pipelines.meshing.surfaces import MeshConfig
 from pipelines.scenery import SceneLike
 from pipelines.stage import StageConfig, StageContext

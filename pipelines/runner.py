@@ -18,7 +18,7 @@ from pipelines.stage import StageConfig, StageContext, shortened
 from pipelines.store import Ingredients, Verdict, Workspace
 
 if TYPE_CHECKING:
-    from pipelines.evaluation.ground_truth import GroundTruth
+    from pipelines.ground_truth import GroundTruth
     from pipelines.scene.scene import Scene
     from pipelines.sfm import SfmConfig
 

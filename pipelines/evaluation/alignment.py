@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from pipelines import geometry
 from pipelines.artifacts import BACKGROUND, Labels
 from pipelines.errors import InputError, ReconstructionError
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.poses import PoseError, pose_error
 from pipelines.evaluation.segmentation import match_objects
+from pipelines.ground_truth import GroundTruth
 
 
 @dataclass(frozen=True)

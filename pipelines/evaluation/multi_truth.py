@@ -15,8 +15,8 @@ from jaxtyping import Float
 from pipelines.errors import ReconstructionError
 from pipelines.evaluation import protocol, valid_set, views
 from pipelines.evaluation.alignment import Alignment
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.views import TrueView
+from pipelines.ground_truth import GroundTruth
 from pipelines.progress import Progress, Silent
 from pipelines.scenery import SceneLike, ViewLike
 

@@ -14,8 +14,8 @@ from pipelines.errors import InputError, MissingDependencyError, OsnError, Recon
 from pipelines.evaluate import EvaluateConfig, EvaluatedScene
 from pipelines.evaluation import baselines, covisibility, multi_truth, perceptual, protocol, valid_set, views
 from pipelines.evaluation.alignment import Alignment, align
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.views import Perceptual, TrueView
+from pipelines.ground_truth import GroundTruth
 from pipelines.json_files import without_nan
 from pipelines.meshing.accuracy import mesh_accuracy, object_size, registered, seen_surface
 from pipelines.meshing.surfaces import scene_meshes

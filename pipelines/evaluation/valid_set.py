@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Integer
 
 from pipelines.artifacts import UNKNOWN
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.ground_truth import GroundTruth
 
 VALID_AGREEMENT = 0.995
 LOG_SCALE_RANGE = (-0.6, 0.4)

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from pipelines.artifacts import UNKNOWN
 from pipelines.evaluation import depth, images
 from pipelines.evaluation.alignment import Alignment
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.segmentation import Overlap, mean_iou, overlap, panoptic_quality, relabelled
 from pipelines.geometry import at_pixel_centres, scaled_intrinsics
+from pipelines.ground_truth import GroundTruth
 from pipelines.scenery import SceneLike, ViewLike
 from pipelines.spread import evenly_spread
 

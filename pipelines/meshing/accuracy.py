@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.geometry import invert, pixel_centres, ray_directions, transform
+from pipelines.ground_truth import GroundTruth
 from pipelines.meshing.mesh import Mesh
 
 KEPT_SHARE = 0.8

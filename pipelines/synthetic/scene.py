@@ -1,4 +1,4 @@
-"""Making a synthetic scene, and writing it in the layout of `pipelines.evaluation.ground_truth`.
+"""Making a synthetic scene, and writing it in the layout of `pipelines.ground_truth`.
 
 A folder that was written holds `scene.json`, too, from which the same bodies are made again: so other scenes that film the
 same video can be rendered later (`pipelines.evaluation.multi_truth`).
@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from pipelines import geometry
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth, numbered_images
 from pipelines.formats import palette_png
 from pipelines.formats.mp4 import mp4_writer
+from pipelines.ground_truth import GroundTruth, numbered_images
 from pipelines.json_files import read_json, write_json
 from pipelines.synthetic.bodies import Actors, Camera, Light, nearest_label, render_rgb
 from pipelines.synthetic.casting import Cast, cast_movers, frame_times, mover_bodies

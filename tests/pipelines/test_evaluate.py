@@ -14,9 +14,9 @@ from pipelines.artifacts import Labels, Samples, SfmStatus, Video
 from pipelines.errors import InputError
 from pipelines.evaluate import EvaluateConfig, evaluate
 from pipelines.evaluation import report
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import load_truth
 from pipelines.evaluation.valid_set import is_valid, telling_rays, true_agreement
+from pipelines.ground_truth import GroundTruth
 from pipelines.meshing.mesh import Mesh
 from pipelines.scene.evidence import evidence_from_maps
 from pipelines.scene.orders import order_tests

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.ground_truth import GroundTruth
 
 
 def load_truth(folder: Path) -> GroundTruth:

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import cameras
 from pipelines.evaluation.layouts.processed import DEFAULT_FPS
+from pipelines.ground_truth import GroundTruth
 
 _DISTORTION = {"SIMPLE_PINHOLE": (), "PINHOLE": (), "SIMPLE_RADIAL": (3,), "RADIAL": (3, 4), "OPENCV": (4, 5, 6, 7)}
 """Models that can be read, and which of their parameters are distortion."""

@@ -17,8 +17,8 @@ from jaxtyping import Float
 
 from pipelines import geometry
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import cameras
+from pipelines.ground_truth import GroundTruth
 
 NAMES = ("poses_bounds_cvd.npy", "poses_bounds.npy")
 _FPS = 15.0

@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 
 from pipelines import geometry
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth, read_rgb
 from pipelines.evaluation.layouts import cameras
+from pipelines.ground_truth import GroundTruth, read_rgb
 
 _FPS = 30.0
 

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Int
 
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import cameras
 from pipelines.evaluation.layouts.processed import DEFAULT_FPS, intrinsics_of
+from pipelines.ground_truth import GroundTruth
 
 
 def recognises(folder: Path) -> bool:

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
 from pipelines.evaluation.layouts import cameras
+from pipelines.ground_truth import GroundTruth
 
 DEFAULT_FPS = 24.0
 LENS = {"fl_x", "camera_angle_x"}

@@ -3,7 +3,7 @@ import pytest
 
 from pipelines.errors import InputError
 from pipelines.evaluation import valid_set
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.ground_truth import GroundTruth
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import geometry
 from pipelines.errors import InputError, UsageError
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.ground_truth import GroundTruth
 from pipelines.synthetic import SceneSpec, SyntheticScene, Variant, load_world, make_scene, motion
 from pipelines.synthetic.scene import SPEC_FILE, write_video
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import InputError
-from pipelines.evaluation.ground_truth import GroundTruth
+from pipelines.ground_truth import GroundTruth
 
 
 @pytest.fixture
