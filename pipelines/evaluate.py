@@ -6,30 +6,15 @@ Writes `eval.json`, where figures that are not defined are null, and plots of it
 """
 
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from pydantic import Field
 
 from pipelines.artifacts import Labels, Samples, Sfm, Video, write_json
 from pipelines.ground_truth import GroundTruth
 from pipelines.meshing.surfaces import MeshConfig
-from pipelines.scenery import SceneLike
+from pipelines.scenery import EvaluatedScene
 from pipelines.stage import StageConfig, StageContext
-
-
-@runtime_checkable
-class EvaluatedScene(SceneLike, Protocol):
-    """A scene that also knows something about its scales (`pipelines.scene.scene.Scene` satisfies it)."""
-
-    @property
-    def zone(self) -> Any:
-        """`pipelines.scene.zone.Zone`, or None."""
-        ...
-
-    @property
-    def network(self) -> Any:
-        """Scores log scales (n, K) by their probability of being valid; or None."""
-        ...
 
 
 class EvaluateConfig(StageConfig):

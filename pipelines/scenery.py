@@ -1,5 +1,6 @@
-"""What rendering, export and meshing need of a scene, without importing torch (`pipelines.scene.scene.Scene` satisfies it).
+"""What rendering, export, meshing and evaluation need of a scene, without importing torch.
 
+`pipelines.scene.scene.Scene` satisfies it.
 Frames and units: each object has its own frame and length unit; the world is the background's frame (DESIGN sections 1 and 2).
 """
 
@@ -130,4 +131,19 @@ class SceneLike(Protocol):
 
     def alone_maps(self, *, width: int, frames: Sequence[int], rays_of: np.ndarray | None = None) -> Any:
         """`AloneMapsLike` of some frames; rays_of (T', K, h, w): the rays to render for each object, None for all."""
+        ...
+
+
+@runtime_checkable
+class EvaluatedScene(SceneLike, Protocol):
+    """A scene that also knows something about its scales (`pipelines.scene.scene.Scene` satisfies it)."""
+
+    @property
+    def zone(self) -> Any:
+        """`pipelines.scene.zone.Zone`, or None."""
+        ...
+
+    @property
+    def network(self) -> Any:
+        """Scores log scales (n, K) by their probability of being valid; or None."""
         ...

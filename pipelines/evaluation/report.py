@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pipelines.artifacts import Labels, Samples, Sfm, SfmStatus, Video
 from pipelines.errors import InputError, MissingDependencyError, OsnError, ReconstructionError
-from pipelines.evaluate import EvaluateConfig, EvaluatedScene
 from pipelines.evaluation import baselines, covisibility, multi_truth, perceptual, protocol, valid_set, views
 from pipelines.evaluation.alignment import Alignment, align
 from pipelines.evaluation.views import Perceptual, TrueView
@@ -22,9 +21,12 @@ from pipelines.meshing.surfaces import scene_meshes
 from pipelines.progress import Progress
 from pipelines.scene.evidence import AloneMaps
 from pipelines.scene.sampling import LIKELY
-from pipelines.scenery import ViewLike
+from pipelines.scenery import EvaluatedScene, ViewLike
 from pipelines.spread import evenly_spread
 from pipelines.stage import StageContext
+
+if TYPE_CHECKING:
+    from pipelines.evaluate import EvaluateConfig
 
 _MIN_SURFACE_POINTS = 50
 """An object of which the truth shows less has no surface to speak of."""
@@ -33,7 +35,7 @@ _MAPS_WIDTH_PX, _MAPS_FRAMES = 128, 12
 
 
 def compare(
-    config: EvaluateConfig,
+    config: "EvaluateConfig",
     *,
     scene: EvaluatedScene,
     samples: Samples,
@@ -112,7 +114,7 @@ class _Comparison:
 
     def __init__(
         self,
-        config: EvaluateConfig,
+        config: "EvaluateConfig",
         scene: EvaluatedScene,
         samples: Samples,
         alignment: Alignment,
@@ -229,7 +231,7 @@ class _Comparison:
         ]
 
 
-def _baselines(config: EvaluateConfig, scene: EvaluatedScene, notes: list[str]) -> dict[str, Float[np.ndarray, " K"]]:
+def _baselines(config: "EvaluateConfig", scene: EvaluatedScene, notes: list[str]) -> dict[str, Float[np.ndarray, " K"]]:
     """Log scales of each single solution that can be had."""
     maps = _maps(scene)
     makers: dict[str, Callable[[], Float[np.ndarray, " K"]]] = {"ones": lambda: baselines.ones(maps)}
@@ -280,7 +282,7 @@ def _perceptual(notes: list[str]) -> Perceptual | None:
 
 
 def valid_set_scores(
-    config: EvaluateConfig, scene: EvaluatedScene, samples: Samples, alignment: Alignment, truth: GroundTruth
+    config: "EvaluateConfig", scene: EvaluatedScene, samples: Samples, alignment: Alignment, truth: GroundTruth
 ) -> list[dict[str, Any]]:
     """Precision, recall and IoU of the zone, the network, and both, over the objects that have a true counterpart.
 
@@ -326,7 +328,7 @@ def valid_set_scores(
 
 
 def mesh_scores(
-    config: EvaluateConfig,
+    config: "EvaluateConfig",
     scene: EvaluatedScene,
     labels: Labels,
     video: Video,

@@ -4,14 +4,13 @@ Symbols: n samples, K scene columns (0 is the background); log scales (n, K).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from pipelines.artifacts import Samples, write_json
 from pipelines.errors import ReconstructionError
-from pipelines.sample import SampleConfig
 from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
 from pipelines.scene.labelling import Validity, assess, violated_pairs
 from pipelines.scene.orders import OrderTests, order_tests
@@ -22,6 +21,9 @@ from pipelines.scene.zone import Bound, Zone
 from pipelines.scene.zone_sampling import Measure
 from pipelines.spread import frames_of_all
 from pipelines.stage import StageContext
+
+if TYPE_CHECKING:
+    from pipelines.sample import SampleConfig
 
 LIKELY = 0.5
 """Score from which the network takes a combination for valid rather than not."""
@@ -44,7 +46,7 @@ class Tally:
     """and of those the masks so many."""
 
 
-def draw_samples(config: SampleConfig, scene: ScaledScene, context: StageContext) -> Samples:
+def draw_samples(config: "SampleConfig", scene: ScaledScene, context: StageContext) -> Samples:
     """See `pipelines.sample.sample`."""
     generator = np.random.default_rng(config.seed)
     tests = order_tests(_evidence(config, scene, context))
@@ -80,7 +82,7 @@ def draw_samples(config: SampleConfig, scene: ScaledScene, context: StageContext
     return samples
 
 
-def _evidence(config: SampleConfig, scene: ScaledScene, context: StageContext) -> OcclusionEvidence:
+def _evidence(config: "SampleConfig", scene: ScaledScene, context: StageContext) -> OcclusionEvidence:
     """The evidence of the scene's last round of training, or else fresh renders."""
     if scene.evidence is not None:
         return scene.evidence
@@ -92,7 +94,7 @@ def _evidence(config: SampleConfig, scene: ScaledScene, context: StageContext) -
 
 
 def _accepted(
-    config: SampleConfig, scene: ScaledScene, zone: Zone, validity: Validity, generator: np.random.Generator
+    config: "SampleConfig", scene: ScaledScene, zone: Zone, validity: Validity, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n K"], Tally]:
     """Draw until there are enough, in batches sized by the acceptance so far; spread evenly where that pays."""
     n_free = len(scene.object_ids) - 1
@@ -112,7 +114,7 @@ def _accepted(
     return candidates[stratified(candidates, config.n, generator)], tally
 
 
-def _candidates_per_sample(config: SampleConfig, n_free: int) -> int:
+def _candidates_per_sample(config: "SampleConfig", n_free: int) -> int:
     """With many objects, or very many samples, cells would not become small compared with the set, or the time would."""
     return _CANDIDATES_PER_CELL if config.even and 0 < n_free <= _MOST_FREE and config.n <= _MAX_ORDERED else 1
 
@@ -176,7 +178,7 @@ def _explain_none(tally: Tally) -> str:
 
 
 def _account(
-    config: SampleConfig,
+    config: "SampleConfig",
     scene: ScaledScene,
     zone: Zone,
     validity: Validity,
