@@ -204,12 +204,13 @@ def train(config: TrainConfig, *, video: Video, labels: Labels, sfm: Sfm, contex
     Raises InputError: the inputs do not belong together, or the background was not reconstructed.
     Raises ReconstructionError: training diverged.
     """
-    from pipelines.scene import summary, trainer
+    from pipelines.evaluation.training import summarise
+    from pipelines.scene import trainer
 
     _check_inputs(video, labels, sfm)
     scene = trainer.run(config, video, labels, sfm, context)
     scene.save(context.out)
-    described = summary.summarise(scene, video, labels, max_side_px=config.max_side_px)
+    described = summarise(scene, video, labels, max_side_px=config.max_side_px)
     write_json(context.out / "summary.json", described)
     return scene
 

@@ -1,1 +1,1 @@
-"""Comparing results with the truth: images, depth, labels, poses, valid sets, meshes."""
+"""Comparing results with the truth, and with what was filmed: images, depth, labels, poses, valid sets, meshes."""
