@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.scaling import Clip
 from benchmarks.tables import Row, markdown, record
+from pipelines import palette_png
 from pipelines.evaluation.layouts import load_truth
-from pipelines.formats import palette_png
 from pipelines.json_files import read_json
 
 TABLES = {"novel_views": "scales", "multi_truth": "scales", "valid_set": "set", "objects": "object", "meshes": "object"}

@@ -166,14 +166,14 @@ class Labels:
 
     @classmethod
     def load(cls, folder: Path) -> "Labels":
-        from pipelines.formats import palette_png
+        from pipelines import palette_png
 
         described = read_json(folder / cls.DESCRIPTION)
         maps = [palette_png.read(folder / "labels" / f"{t:06d}.png") for t in range(described["n_frames"])]
         return cls(np.stack(maps), tuple(described["names"]))
 
     def save(self, folder: Path) -> None:
-        from pipelines.formats import palette_png
+        from pipelines import palette_png
 
         (folder / "labels").mkdir(parents=True, exist_ok=True)
         for t, labels in enumerate(self.maps):

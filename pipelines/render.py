@@ -271,7 +271,7 @@ class _Looks:
 
     def pictures(self, shot: "Shot", scenario: ChosenScene, advance: Advance) -> dict[Output, UInt8[np.ndarray, "h w 3"]]:
         from pipelines.formats.depth import colourised
-        from pipelines.formats.palette_png import palette
+        from pipelines.palette_png import palette
 
         width, height = picture_size(self.config, self.scene)
         intrinsics = intrinsics_of(shot, self.scene, width, height)

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from pipelines.artifacts import BACKGROUND, Flow, Labels, Video
 from pipelines.errors import InputError, OsnError
-from pipelines.formats.palette_png import palette
+from pipelines.palette_png import palette
 from pipelines.progress import Progress, Silent
 from pipelines.segmentation.prompted import Prompter, apply_prompts, edited, predictor_of
 from pipelines.segmentation.prompts import Base, NamedObject, ObjectPrompt, PromptFile

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from pipelines.artifacts import Labels, Video
-from pipelines.formats.palette_png import palette
+from pipelines.palette_png import palette
 from pipelines.reporting.markup import data_uri
 
 MARGIN_SHARE = 0.25

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pipelines.formats.palette_png import palette
+from pipelines.palette_png import palette
 from pipelines.reporting import charts
 from pipelines.reporting.findings import Findings
 from pipelines.reporting.markup import Html, join, tag

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.artifacts import BACKGROUND
-from pipelines.formats.palette_png import palette
 from pipelines.formats.placement import place
 from pipelines.meshing.mesh import Mesh, decimate
+from pipelines.palette_png import palette
 from pipelines.reporting.markup import Html, asset, join, tag
 from pipelines.scenery import SceneLike
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from pipelines import palette_png
 from pipelines.artifacts import MAX_OBJECTS, UNKNOWN
 from pipelines.errors import InputError
-from pipelines.formats import palette_png
 from pipelines.spread import evenly_spread
 
 IGNORED = -1

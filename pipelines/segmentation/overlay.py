@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from pipelines.artifacts import UNKNOWN, Video
 from pipelines.formats.mp4 import mp4_writer
-from pipelines.formats.palette_png import palette
+from pipelines.palette_png import palette
 from pipelines.progress import Progress
 
 TINT = 0.45

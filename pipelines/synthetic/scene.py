@@ -14,9 +14,8 @@ import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from pipelines import geometry
+from pipelines import geometry, palette_png
 from pipelines.errors import InputError
-from pipelines.formats import palette_png
 from pipelines.formats.mp4 import mp4_writer
 from pipelines.ground_truth import GroundTruth, numbered_images
 from pipelines.json_files import read_json, write_json

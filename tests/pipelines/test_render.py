@@ -11,7 +11,7 @@ from pipelines.artifacts import Samples
 from pipelines.errors import InputError, UsageError, WorkspaceError
 from pipelines.formats.depth import colourised
 from pipelines.formats.mp4 import mp4_writer
-from pipelines.formats.palette_png import palette
+from pipelines.palette_png import palette
 from pipelines.render import Output, RenderConfig, camera_path, render, side_by_side_picture
 from pipelines.stage import ItemCache, StageContext
 

@@ -102,7 +102,7 @@ def array(path: Path) -> np.ndarray:
 
 def label_maps(folder: Path, stems: Sequence[str], width: int, height: int) -> UInt8[np.ndarray, "n H W"] | None:
     """Palette or grey-scale PNG label maps of the given names at the images' size; None where the folder is not there."""
-    from pipelines.formats import palette_png
+    from pipelines import palette_png
 
     if not folder.is_dir():
         return None

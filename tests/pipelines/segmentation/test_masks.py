@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines import palette_png
 from pipelines.errors import InputError
-from pipelines.formats import palette_png
 from pipelines.segmentation.masks import import_masks, resize_labels
 
 SIZE = {"n_frames": 3, "width": 8, "height": 6}

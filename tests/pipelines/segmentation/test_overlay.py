@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.artifacts import Video
 from pipelines.errors import WorkspaceError
-from pipelines.formats.palette_png import palette
+from pipelines.palette_png import palette
 from pipelines.progress import Silent
 from pipelines.segmentation.overlay import TINT, draw_overlay, write_overlay
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines import palette_png
 from pipelines.artifacts import Labels
 from pipelines.errors import UsageError
-from pipelines.formats import palette_png
 from pipelines.segment import SegmentConfig, SegmentMethod, segment
 from pipelines.stage import ItemCache, StageContext
 from pipelines.synthetic.scene import make_scene

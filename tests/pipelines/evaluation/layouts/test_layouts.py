@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import geometry
+from pipelines import geometry, palette_png
 from pipelines.artifacts import Labels, ObjectModel, SfmStatus, Video
 from pipelines.errors import InputError
 from pipelines.evaluation.layouts import load_truth
 from pipelines.formats import colmap as colmap_format
 from pipelines.formats import nerfstudio as nerfstudio_format
-from pipelines.formats import palette_png
 from pipelines.ground_truth import GroundTruth
 from pipelines.synthetic import SceneSpec, SyntheticScene, make_scene
 
