@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 
 from pipelines.artifacts import Flow, Video
 from pipelines.errors import InputError
+from pipelines.geometry import along_flow
 from pipelines.stage import StageConfig, StageContext
 from pipelines.workers import in_threads, n_cores, one_opencv_thread
 
@@ -133,9 +134,7 @@ def consistent(
 
     forward, backward = forward.astype(np.float32), backward.astype(np.float32)
     height, width = forward.shape[:2]
-    column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    # remap counts pixel centres at whole numbers.
-    to_column, to_row = column + forward[..., 0], row + forward[..., 1]
+    to_column, to_row = along_flow(forward)
     returned = cv2.remap(backward, to_column, to_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     inside = (to_column >= -0.5) & (to_column <= width - 0.5) & (to_row >= -0.5) & (to_row <= height - 0.5)
     gap = np.square(forward + returned).sum(-1)
@@ -155,12 +154,9 @@ def chained(flow: Flow, t: int, u: int) -> Flow32:
 
     step = 1 if u > t else -1
     total, _ = flow.read(t, t + step)
-    height, width = total.shape[:2]
-    column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     for via in range(t + step, u, step):
         onwards, _ = flow.read(via, via + step)
-        target = column + total[..., 0], row + total[..., 1]
-        total = total + cv2.remap(onwards, *target, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        total = total + cv2.remap(onwards, *along_flow(total), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return total
 
 

@@ -44,6 +44,13 @@ def pixel_centres(width: int, height: int) -> Float[np.ndarray, "height width 2"
     return np.stack([x, y], -1)
 
 
+def along_flow(flow_px: Float[np.ndarray, "H W 2"]) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """Where each pixel's flow ends, as the maps of columns and rows that cv2.remap takes: it counts pixels' centres from 0."""
+    height, width = flow_px.shape[:2]
+    column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return column + flow_px[..., 0], row + flow_px[..., 1]
+
+
 def at_pixel_centres(maps: Shaped[np.ndarray, "*n H W"], width: int, height: int) -> Shaped[np.ndarray, "*n height width"]:
     """Maps at another size: the value on the ray through each new pixel's centre, never a mixture (labels, depth)."""
     rows = ((np.arange(height) + 0.5) * maps.shape[-2] / height).astype(int)

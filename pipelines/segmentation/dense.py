@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from pipelines.artifacts import Flow, Video
+from pipelines.geometry import along_flow
 from pipelines.segmentation.colours import ColourModels
 from pipelines.segmentation.edge_filter import GuidedFilter
 from pipelines.segmentation.grid_tracks import PointTracks
@@ -147,9 +148,7 @@ def _frame_costs(
             support[g] += layer.support
             colour_sum[g] += colour
         if maps is not None:
-            h, w = ok.shape
-            column, row = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-            there = cv2.remap(maps[u], column + flow_px[..., 0], row + flow_px[..., 1], cv2.INTER_NEAREST, borderValue=255)
+            there = cv2.remap(maps[u], *along_flow(flow_px), cv2.INTER_NEAREST, borderValue=255)
             for g in range(n_groups):
                 temporal[g] += ok & (there != g) & (there != 255)
     sides = [sums[d] / counts[d] for d in (0, 1) if counts[d]]

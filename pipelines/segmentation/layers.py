@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pipelines.geometry import along_flow
+
 REDUCTION = 4
 """Motion fields are smooth, so they are computed on a grid this much coarser."""
 WIDE, WIDE_WEIGHT = 4, 1e-2
@@ -87,8 +89,7 @@ def photometric_cost(
     import cv2
 
     height, width = image.shape[:2]
-    column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    to_column, to_row = column + flow_px[..., 0], row + flow_px[..., 1]
+    to_column, to_row = along_flow(flow_px)
     warped = cv2.remap(other, to_column, to_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cost = np.minimum(cv2.absdiff(image, warped).astype(np.float32).mean(-1) / tolerance, cap)
     outside = (to_column < 0) | (to_column > width - 1) | (to_row < 0) | (to_row > height - 1)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, Flow, Labels, Video
 from pipelines.errors import UsageError
+from pipelines.geometry import along_flow
 from pipelines.progress import Progress, Silent
 from pipelines.segmentation.edge_filter import GuidedFilter
 from pipelines.segmentation.hierarchy import Hierarchy, HierarchyOptions, build_hierarchy
@@ -230,13 +231,12 @@ class Prompter:
         shape = (self.video.height, self.video.width)
         votes, voters = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         known = [u for u in self._others(t) if u in masks] if self.flow is not None else []
-        column, row = np.meshgrid(np.arange(shape[1], dtype=np.float32), np.arange(shape[0], dtype=np.float32))
         nearest = np.zeros(shape, bool)
         for u in known:
             assert self.flow is not None
             flow_px, ok = self.flow.read(t, u)
             source = masks[u].astype(np.uint8)
-            there = cv2.remap(source, column + flow_px[..., 0], row + flow_px[..., 1], cv2.INTER_NEAREST, borderValue=0) > 0
+            there = cv2.remap(source, *along_flow(flow_px), cv2.INTER_NEAREST, borderValue=0) > 0
             nearest = there if u == min(known, key=lambda u: abs(u - t)) else nearest
             votes += there & ok
             voters += ok

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from pipelines.artifacts import BACKGROUND, Flow, Video
 from pipelines.errors import UsageError
+from pipelines.geometry import along_flow
 from pipelines.progress import Progress, Silent
 from third_party.prompt import Prediction, Prompt
 
@@ -221,12 +222,10 @@ class _Run:
             self._remember(t, k, image)
 
     def _sources(self, t: int, towards: int) -> list[_Source]:
-        height, width = self._video.height, self._video.width
-        column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         sources = []
         for s in sorted((s for pair_t, s in self._pairs if pair_t == t and (s - t) * towards > 0), key=lambda s: abs(s - t)):
             flow_px, ok = self._flow.read(t, s)
-            sources.append(_Source(s, column + flow_px[..., 0], row + flow_px[..., 1], ok))
+            sources.append(_Source(s, *along_flow(flow_px), ok))
         return sources
 
     def _carried(self, k: int, sources: list[_Source]) -> _Carried:

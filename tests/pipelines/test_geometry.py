@@ -62,6 +62,14 @@ def test_field_of_view_of_ninety_degrees_is_half_the_width():
     assert geometry.focal_from_fov(90.0, 320) == pytest.approx(160)
 
 
+def test_flow_is_followed_to_where_it_ends_with_pixel_centres_counted_from_0():
+    flow_px = np.zeros((2, 3, 2), np.float32)
+    flow_px[1, 2] = [0.5, -1.0]
+    column, row = geometry.along_flow(flow_px)
+    assert column.tolist() == [[0, 1, 2], [0, 1, 2.5]]
+    assert row.tolist() == [[0, 0, 0], [1, 1, 0]]
+
+
 @pytest.mark.parametrize("angle_deg", [0.0, 1e-6, 3.0, 90.0, 179.9999])
 def test_rotation_angle(angle_deg):
     c, s = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
