@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipelines.artifacts import Flow, Labels, Tracks, Video
 from pipelines.stage import StageConfig, StageContext
+from pipelines.tracking.patches import BLUR_PX, MAX_SHIFT_PX, MIN_CORRELATION, PATCH_RADIUS_PX
 
 
 class TracksConfig(StageConfig):
@@ -26,15 +27,15 @@ class TracksConfig(StageConfig):
     """Shorter tracks are dropped."""
     border_px: int = Field(2, ge=0)
     """No track nearer to an object's outline than this."""
-    patch_radius_px: int = Field(5, ge=2)
+    patch_radius_px: int = Field(PATCH_RADIUS_PX, ge=2)
     """Half the side of the patch that is aligned with the reference frame."""
-    min_correlation: float = Field(0.8, ge=-1, le=1)
+    min_correlation: float = Field(MIN_CORRELATION, ge=-1, le=1)
     """A patch that matches its reference less well is not the same point."""
-    max_shift_px: float = Field(2.5, gt=0)
+    max_shift_px: float = Field(MAX_SHIFT_PX, gt=0)
     """Alignment may move a point this far from where flow puts it."""
     max_spread_px: float = Field(0.35, gt=0)
     """Largest position uncertainty of an aligned patch: flat patches and straight edges exceed it."""
-    blur_px: float = Field(0.5, ge=0)
+    blur_px: float = Field(BLUR_PX, ge=0)
     """Deviation of the smoothing before alignment."""
 
 
@@ -56,17 +57,9 @@ def key_frames(n_frames: int, stride: int) -> list[int]:
 def build_tracks(config: TracksConfig, *, video: Video, flow: Flow, labels: Labels, context: StageContext) -> Tracks:
     """Follow points on every object through the clip. Writes and returns the tracks."""
     from pipelines.tracking.coverage import new_points
-    from pipelines.tracking.follow import Clip, FollowOptions, follow
+    from pipelines.tracking.follow import Clip, follow
 
-    options = FollowOptions(
-        patch_radius_px=config.patch_radius_px,
-        border_px=config.border_px,
-        min_correlation=config.min_correlation,
-        max_shift_px=config.max_shift_px,
-        max_spread=config.max_spread_px,
-        blur_px=config.blur_px,
-    )
-    clip = Clip(video, flow, labels, options)
+    clip = Clip(video, flow, labels, config)
     keys = key_frames(video.n_frames, config.key_stride_frames)
     paths = [np.zeros((video.n_frames, 0, 2), np.float32)]
     ids = [np.zeros(0, np.uint8)]

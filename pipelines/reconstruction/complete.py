@@ -17,14 +17,19 @@ from pipelines.reconstruction.bundle import Structure
 from pipelines.reconstruction.grow import Grown, GrowOptions
 from pipelines.reconstruction.sightings import Sightings, pose_uncertainty_deg, refine_pose
 from pipelines.tracking.follow import label_at
-from pipelines.tracking.patches import align, make_templates, sample
+from pipelines.tracking.patches import (
+    MAX_SHIFT_PX,
+    MIN_CORRELATION,
+    PATCH_RADIUS_PX,
+    align,
+    make_templates,
+    sample,
+    smoothed_brightness,
+)
 
-PATCH_RADIUS_PX = 5
-MIN_CORRELATION = 0.8
 SEARCH_PX = 6
 """All patches are shifted together by up to this much to find the object."""
 RELINK_SEARCH_PX = 3
-MAX_SHIFT_PX = 2.5
 MAX_GAP_FRAMES = 4
 """A pose is extrapolated over at most this many frames."""
 MIN_VISIBLE_PX = 40
@@ -45,10 +50,7 @@ class Views:
     principal_px: Float[np.ndarray, "2"]
 
     def image(self, t: int) -> np.ndarray:
-        import cv2
-
-        grey = cv2.cvtColor(self.video.frame(t), cv2.COLOR_RGB2GRAY).astype(np.float32)
-        return cv2.GaussianBlur(grey, (0, 0), 0.5)
+        return smoothed_brightness(self.video.frame(t))
 
     def mask(self, t: int) -> Bool[np.ndarray, "H W"]:
         return self.labels.maps[t] == self.object_id

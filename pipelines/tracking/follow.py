@@ -4,36 +4,27 @@ A point's position in every frame is aligned with its patch in ONE frame, the re
 Flow over wide strides carries a point across a short occlusion: the newest frame in which it was seen predicts the next.
 """
 
-from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8
 
 from pipelines.artifacts import UNKNOWN, Flow, Labels, Video
-from pipelines.tracking.patches import Templates, align, make_templates
+from pipelines.tracking.patches import Templates, align, make_templates, smoothed_brightness
+
+if TYPE_CHECKING:
+    from pipelines.tracks import TracksConfig
 
 MOST_CACHED_BYTES = 400_000_000
 """For images; labels take a quarter more."""
 
 
-@dataclass(frozen=True)
-class FollowOptions:
-    """How points are followed (see TracksConfig for the meaning and the defaults)."""
-
-    patch_radius_px: int
-    border_px: int
-    min_correlation: float
-    max_shift_px: float
-    max_spread: float
-    blur_px: float
-
-
 class Clip:
     """A video's frames, flow and labels, read on demand and kept while they are in use."""
 
-    def __init__(self, video: Video, flow: Flow, labels: Labels, options: FollowOptions):
-        self.n_frames, self.options = video.n_frames, options
+    def __init__(self, video: Video, flow: Flow, labels: Labels, config: "TracksConfig"):
+        self.n_frames, self.config = video.n_frames, config
         self._video, self._flow, self._labels = video, flow, labels
         self._pairs = frozenset(flow.pairs)
         self.strides = sorted({abs(u - t) for t, u in flow.pairs})
@@ -44,11 +35,7 @@ class Clip:
         self._places = cache(flow.places)
 
     def _image(self, t: int) -> Float32[np.ndarray, "H W"]:
-        """Brightness of frame t, lightly smoothed so that bilinear samples of it are unbiased."""
-        import cv2
-
-        grey = cv2.cvtColor(self._video.frame(t), cv2.COLOR_RGB2GRAY).astype(np.float32)
-        return cv2.GaussianBlur(grey, (0, 0), self.options.blur_px) if self.options.blur_px > 0 else grey
+        return smoothed_brightness(self._video.frame(t), self.config.blur_px)
 
     def flow(self, t: int, u: int) -> tuple[Float16[np.ndarray, "H W 2"], UInt8[np.ndarray, "H B"]]:
         """Flow and its bits of consistency, on disk: of each pair few pixels are looked at, but from every key frame again."""
@@ -62,7 +49,7 @@ class Clip:
         import cv2
 
         labels = self._labels.maps[t]
-        kernel = np.ones((2 * self.options.border_px + 1,) * 2, np.uint8)
+        kernel = np.ones((2 * self.config.border_px + 1,) * 2, np.uint8)
         same = cv2.erode(labels, kernel) == cv2.dilate(labels, kernel)
         return np.where(same, labels, np.uint8(UNKNOWN))
 
@@ -107,7 +94,7 @@ def follow(
 
     At least one point is needed.
     """
-    options = clip.options
+    config = clip.config
     templates, chosen = _templates(clip, reference, xy_px, object_id)
     xy_px, object_id = xy_px[chosen], object_id[chosen]
     path = np.full((clip.n_frames, len(xy_px), 2), np.nan, np.float32)
@@ -123,9 +110,9 @@ def follow(
                 templates.where(candidates), clip.image(t), predicted[candidates], affine[candidates]
             )
             moved_px = np.linalg.norm(centres - predicted[candidates], axis=-1)
-            kept = (correlation > options.min_correlation) & (moved_px < options.max_shift_px)
+            kept = (correlation > config.min_correlation) & (moved_px < config.max_shift_px)
             kept &= label_at(clip.inner(t), centres) == object_id[candidates]
-            kept &= templates.spread_px[candidates] * np.sqrt(np.maximum(1 - correlation, 0)) < options.max_spread
+            kept &= templates.spread_px[candidates] * np.sqrt(np.maximum(1 - correlation, 0)) < config.max_spread_px
             index = candidates[kept]
             path[t, index], affine[index], last[index] = centres[kept], warps[kept], t
             t += direction
@@ -140,9 +127,9 @@ def _templates(
     for k in np.unique(object_id):
         index = np.flatnonzero(object_id == k)
         templates, good = make_templates(
-            clip.image(reference), clip.labels(reference) == k, xy_px[index], clip.options.patch_radius_px
+            clip.image(reference), clip.labels(reference) == k, xy_px[index], clip.config.patch_radius_px
         )
-        good &= templates.spread_px < 10 * clip.options.max_spread
+        good &= templates.spread_px < 10 * clip.config.max_spread_px
         made.append(templates.where(good))
         chosen.append(index[good])
     fields = ("weight", "brightness", "steepest", "inverse", "spread_px")

@@ -11,8 +11,13 @@ the reference's gradients are used, so the 6 x 6 system of a patch is inverted o
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
+PATCH_RADIUS_PX = 5
+MIN_CORRELATION = 0.8
+MAX_SHIFT_PX = 2.5
+BLUR_PX = 0.5
+"""How patches are compared unless one is told otherwise (`TracksConfig` says what each of the four means)."""
 AFFINE_PRIOR = 0.03
 """Pull of the affine part towards its start, as a share of the patch's mean gradient energy."""
 MIN_CONTRAST = 1.0
@@ -42,6 +47,14 @@ class Templates:
             self.inverse[kept],
             self.spread_px[kept],
         )
+
+
+def smoothed_brightness(image: UInt8[np.ndarray, "H W 3"], blur_px: float = BLUR_PX) -> Float32[np.ndarray, "H W"]:
+    """Brightness of an RGB image, lightly smoothed so that bilinear samples of it are unbiased."""
+    import cv2
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return cv2.GaussianBlur(grey, (0, 0), blur_px) if blur_px > 0 else grey
 
 
 def sample(image: Float32[np.ndarray, "H W"], xy_px: Float32[np.ndarray, "P M 2"]) -> Float32[np.ndarray, "P M"]:
