@@ -44,7 +44,7 @@ from pipelines.geometry import scaled_intrinsics
 from pipelines.ground_truth import GroundTruth
 from pipelines.sample import SampleConfig, sample
 from pipelines.scene.evidence import AloneMaps, OcclusionEvidence, evidence_from_maps
-from pipelines.scene.labelling import LabelConfig, Validity, assess, draw_candidates
+from pipelines.scene.labelling import Validity, assess, draw_candidates
 from pipelines.scene.orders import order_tests
 from pipelines.scene.scale_network import ScaleNetwork, ScaleNetworkConfig
 from pipelines.scene.scales import LAST_ROUND
@@ -161,7 +161,7 @@ def judge(name: str, scene, rays: TellingRays, centre: Float[np.ndarray, " K"], 
     def truly(x: Float[np.ndarray, "n K"]) -> Bool[np.ndarray, " n"]:
         return is_valid(true_agreement(rays.depth_alone, rays.labels, np.exp(x - centre)))
 
-    validity: Validity = assess(order_tests(scene.evidence), scene.log_scale_range, LabelConfig())
+    validity: Validity = assess(order_tests(scene.evidence), scene.log_scale_range)
     valid, uniform_share = draw_true(rays, N_DRAWS, generator)
     valid = valid + centre
     judged = within(scene.zone, centre)

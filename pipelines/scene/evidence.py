@@ -17,40 +17,34 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
-from pydantic import Field
 
 from pipelines.artifacts import BACKGROUND, UNKNOWN, check, read_arrays
 from pipelines.errors import WorkspaceError
 from pipelines.geometry import invert, pixel_centres, project, ray_directions, transform
-from pipelines.stage import StageConfig
 
-
-class EvidenceConfig(StageConfig):
-    """Which rays count as evidence."""
-
-    min_opacity: float = Field(default=0.5, gt=0, lt=1)
-    """An object is hit where its opacity, rendered alone, is at least this."""
-    border_px: int = Field(default=1, ge=0)
-    """How far off (in pixels of the maps) a mask's outline may be. A ray just outside what the mask shows of an object, at
-    that object's own silhouette, says nothing about its order: a mask that is too small there would otherwise put the
-    surroundings in front. Rays just inside stay: those on a mover where it touches the ground say the most."""
-    halo_px: int = Field(default=2, ge=0)
-    """The same for movers that the background seems to hide. Fields are fatter than masks by more than masks are wrong, and
-    a halo that counts as hidden keeps the mover behind what it stands before: no scales drawn then would thin it."""
-    rim_px: int = Field(default=2, ge=0)
-    """Within so many pixels of an object's surface, a ray on which the mask shows it but its field is too thin takes that
-    surface's depth. Fields end a little inside of the silhouette, and it is there that an object touches what it stands on."""
-    max_depth_step: float = Field(default=0.2, gt=0)
-    """A depth is unreliable where one nearby differs by more than this share of it (an edge blends two depths)."""
-    edge_px: int = Field(default=1, ge=1)
-    """How near, in x and y (pixels of the maps)."""
-    background_edge_px: int = Field(default=2, ge=1)
-    """The same for the background. Beside its edges it is seen in few frames, and its depth is smeared."""
-    depth_tolerance: float = Field(default=0.03, gt=0)
-    """Share of the depth by which a hidden point may miss the surface that another frame sees there."""
-    min_seen_share: float = Field(default=0.25, ge=0, le=1)
-    """Of the frames that show a mover's surface or the background in its place, at least this share shows the surface. What
-    the background hides almost always is rather an error of the field: something just outside of the mover's outline."""
+MIN_OPACITY = 0.5
+"""An object is hit where its opacity, rendered alone, is at least this."""
+BORDER_PX = 1
+"""How far off (in pixels of the maps) a mask's outline may be. A ray just outside what the mask shows of an object, at that
+object's own silhouette, says nothing about its order: a mask that is too small there would otherwise put the surroundings in
+front. Rays just inside stay: those on a mover where it touches the ground say the most."""
+HALO_PX = 2
+"""The same for movers that the background seems to hide. Fields are fatter than masks by more than masks are wrong, and a halo
+that counts as hidden keeps the mover behind what it stands before: no scales drawn then would thin it."""
+RIM_PX = 2
+"""Within so many pixels of an object's surface, a ray on which the mask shows it but its field is too thin takes that surface's
+depth. Fields end a little inside of the silhouette, and it is there that an object touches what it stands on."""
+MAX_DEPTH_STEP = 0.2
+"""A depth is unreliable where one nearby differs by more than this share of it (an edge blends two depths)."""
+EDGE_PX = 1
+"""How near, in x and y (pixels of the maps)."""
+BACKGROUND_EDGE_PX = 2
+"""The same for the background. Beside its edges it is seen in few frames, and its depth is smeared."""
+DEPTH_TOLERANCE = 0.03
+"""Share of the depth by which a hidden point may miss the surface that another frame sees there."""
+MIN_SEEN_SHARE = 0.25
+"""Of the frames that show a mover's surface or the background in its place, at least this share shows the surface. What the
+background hides almost always is rather an error of the field: something just outside of the mover's outline."""
 
 
 @dataclass(frozen=True)
@@ -99,25 +93,22 @@ class OcclusionEvidence:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
 
 
-def evidence_from_maps(
-    maps: AloneMaps, *, full_width: int | None = None, config: EvidenceConfig | None = None
-) -> OcclusionEvidence:
+def evidence_from_maps(maps: AloneMaps, *, full_width: int | None = None) -> OcclusionEvidence:
     """Collect the rays on which the order of objects shows.
 
     full_width: width of the video, to which `xy_px` refers; without it, pixels are those of the maps.
     """
-    config = config or EvidenceConfig()
-    maps = _with_rims(maps, config)
-    hit = _reliable_hits(maps, config)
+    maps = _with_rims(maps)
+    hit = _reliable_hits(maps)
     height, width = maps.column.shape[1:]
-    halo = _at_outline(maps.column, hit, config.halo_px) & (maps.column == BACKGROUND)[:, None]
-    counted = hit & ~_at_outline(maps.column, hit, config.border_px) & ~halo
+    halo = _at_outline(maps.column, hit, HALO_PX) & (maps.column == BACKGROUND)[:, None]
+    counted = hit & ~_at_outline(maps.column, hit, BORDER_PX) & ~halo
     chosen = (counted.sum(1) >= 2) & (maps.column != UNKNOWN)
     t, y, x = np.nonzero(chosen)
     hit_at_ray = counted[t, :, y, x]
     depth = np.where(hit_at_ray, maps.depth[t, :, y, x], np.float32(np.inf))
     centres_px = pixel_centres(width, height)[y, x]
-    observed, credible = _seen(maps, hit, depth, t, centres_px, maps.column[t, y, x], config)
+    observed, credible = _seen(maps, hit, depth, t, centres_px, maps.column[t, y, x])
     return OcclusionEvidence(
         depth=depth,
         opacity=maps.opacity[t, :, y, x],
@@ -129,37 +120,37 @@ def evidence_from_maps(
     )
 
 
-def _with_rims(maps: AloneMaps, config: EvidenceConfig) -> AloneMaps:
-    """Objects continued to the outlines of their masks, by `rim_px` at most, at the depth of the nearest pixel that is hit."""
+def _with_rims(maps: AloneMaps) -> AloneMaps:
+    """Objects continued to the outlines of their masks, by RIM_PX at most, at the depth of the nearest pixel that is hit."""
     from scipy.ndimage import distance_transform_edt
 
     depth, opacity = maps.depth.copy(), maps.opacity.copy()
     for t, k in zip(*np.nonzero(maps.registered.T), strict=True):
         seen = maps.column[t] == k
-        hit = (opacity[t, k] >= config.min_opacity) & np.isfinite(depth[t, k])
+        hit = (opacity[t, k] >= MIN_OPACITY) & np.isfinite(depth[t, k])
         inside, missing = seen & hit, seen & ~hit
         if not inside.any() or not missing.any():
             continue
         distance, nearest = distance_transform_edt(~inside, return_indices=True)
-        rim = missing & (distance < config.rim_px + 0.5)
+        rim = missing & (distance < RIM_PX + 0.5)
         y, x = nearest[:, rim]
         depth[t, k][rim], opacity[t, k][rim] = depth[t, k, y, x], opacity[t, k, y, x]
     return replace(maps, depth=depth, opacity=opacity)
 
 
-def _reliable_hits(maps: AloneMaps, config: EvidenceConfig) -> Bool[np.ndarray, "T K h w"]:
+def _reliable_hits(maps: AloneMaps) -> Bool[np.ndarray, "T K h w"]:
     """Where each object is hit at a depth that is not blended across an edge."""
     from scipy import ndimage
 
-    hit = (maps.opacity >= config.min_opacity) & np.isfinite(maps.depth) & maps.registered.T[:, :, None, None]
-    reach = [2 * px + 1 for px in (config.background_edge_px, *[config.edge_px] * (hit.shape[1] - 1))]
+    hit = (maps.opacity >= MIN_OPACITY) & np.isfinite(maps.depth) & maps.registered.T[:, :, None, None]
+    reach = [2 * px + 1 for px in (BACKGROUND_EDGE_PX, *[EDGE_PX] * (hit.shape[1] - 1))]
     low, high = np.where(hit, maps.depth, np.inf), np.where(hit, maps.depth, 0.0)
     nearest, farthest = np.empty_like(low), np.empty_like(high)
     for k, px in enumerate(reach):
         nearest[:, k] = ndimage.minimum_filter(low[:, k], size=(1, px, px), mode="nearest")
         farthest[:, k] = ndimage.maximum_filter(high[:, k], size=(1, px, px), mode="nearest")
     # `nearest` is infinite only where nothing is hit, and there `hit` is False anyway.
-    return hit & (farthest <= maps.depth * (1 + config.max_depth_step)) & (nearest >= maps.depth / (1 + config.max_depth_step))
+    return hit & (farthest <= maps.depth * (1 + MAX_DEPTH_STEP)) & (nearest >= maps.depth / (1 + MAX_DEPTH_STEP))
 
 
 def _at_outline(
@@ -183,7 +174,6 @@ def _seen(
     t: Int[np.ndarray, " R"],
     xy_px: Float[np.ndarray, "R 2"],
     column: UInt8[np.ndarray, " R"],
-    config: EvidenceConfig,
 ) -> tuple[Bool[np.ndarray, "R K"], Bool[np.ndarray, "R K"]]:
     """Whether each object's surface at each ray is observed, and whether it is credible."""
     n_columns = depth.shape[1]
@@ -196,10 +186,10 @@ def _seen(
         obj_from_cam = invert(maps.cam_from_obj[k])[t[rays]].astype(np.float32)
         points_obj = np.einsum("nij,nj->ni", obj_from_cam[:, :3, :3], points_cam) + obj_from_cam[:, :3, 3]
         seen_surface = np.where(hit[:, k] & (maps.column == k), maps.depth[:, k], np.float32(np.nan))
-        views, hidden = _seen_elsewhere(maps, k, points_obj, seen_surface, t[rays], config.depth_tolerance)
+        views, hidden = _seen_elsewhere(maps, k, points_obj, seen_surface, t[rays])
         observed[rays, k] = views > 0
         if k != BACKGROUND:
-            credible[rays, k] = views >= config.min_seen_share * (views + hidden)
+            credible[rays, k] = views >= MIN_SEEN_SHARE * (views + hidden)
     return observed, credible
 
 
@@ -209,7 +199,6 @@ def _seen_elsewhere(
     points_obj: Float[np.ndarray, "n 3"],
     seen_surface: Float[np.ndarray, "T h w"],
     own_frame: Int[np.ndarray, " n"],
-    depth_tolerance: float,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """In how many other frames each point of object k is seen unoccluded, and in how many the background is seen instead.
 
@@ -227,6 +216,6 @@ def _seen_elsewhere(
         x, y = xy_px[inside].astype(int).T
         z = points_cam[inside, 2]
         # A comparison with NaN (not seen there) is False.
-        views[inside] += np.abs(seen_surface[u, y, x] - z) <= depth_tolerance * z
+        views[inside] += np.abs(seen_surface[u, y, x] - z) <= DEPTH_TOLERANCE * z
         hidden[inside] += maps.column[u, y, x] == BACKGROUND
     return views, hidden

@@ -6,10 +6,10 @@ Symbols
     violated        a ray is, when any of its tests is
     agreement       share of the tested rays that show the object that the mask says
 
-The rule. A combination is valid when at most `violated_share` of the rays are violated, after leaving out the rays that no
+The rule. A combination is valid when at most VIOLATED_SHARE of the rays are violated, after leaving out the rays that no
 combination satisfies: those whose test fails over the whole initial range, and those that even the best combination found
 violates (rays that contradict each other: contacts, wrong mask pixels, errors of the geometry). If more than
-`max_noise_share` of the rays are of the latter kind, the evidence contradicts itself and nothing is valid.
+MAX_NOISE_SHARE of the rays are of the latter kind, the evidence contradicts itself and nothing is valid.
 No combination is valid for being among the best few.
 """
 
@@ -18,33 +18,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
-from pydantic import Field
 
 from pipelines.scene.orders import OrderTests
 from pipelines.scene.zone import Zone, tightest_zone, zone_at_share
-from pipelines.stage import StageConfig
 
+VIOLATED_SHARE = 0.003
+"""Share of all tested rays that a valid combination may violate, and that the bounds of the zone give up together.
+
+Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): the rays that are violated first lie beside
+outlines, where objects touch, and depths are unreliable there, so they are under-represented among the tested ones.
+"""
+MAX_NOISE_SHARE = 0.2
+"""Share of the rays that may be left out because even the best combination violates them."""
+DOUBTFUL_NOISE_SHARE = 0.05
+"""From this share on, people are told that masks, poses or surfaces don't fit together well."""
+_N_PROBES = 1024
+"""Combinations among which the best is sought."""
 _CHUNK = 1 << 22
 """Comparisons at a time: their masks fit in the cache hierarchy."""
 _SURFACE_SPREAD = (0.01, 0.5)
 """Standard deviations of candidates about the zone's surface, as shares of the way to it."""
-
-
-class LabelConfig(StageConfig):
-    """The rule for labels, and how tight the zone is."""
-
-    violated_share: float = Field(default=0.003, ge=0, lt=0.5)
-    """Share of all tested rays that a valid combination may violate, and that the bounds of the zone give up together.
-
-    Less than the 0.5 % of all rays that the truth may violate (DESIGN section 2): the rays that are violated first lie beside
-    outlines, where objects touch, and depths are unreliable there, so they are under-represented among the tested ones.
-    """
-    max_noise_share: float = Field(default=0.2, ge=0, le=1)
-    """Share of the rays that may be left out because even the best combination violates them."""
-    doubtful_noise_share: float = Field(default=0.05, ge=0, le=1)
-    """From this share on, people are told that masks, poses or surfaces don't fit together well."""
-    n_probes: int = Field(default=1024, ge=1)
-    """Combinations among which the best is sought."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,6 @@ class Validity:
 
     zone: Zone
     counter: ViolationCounter
-    config: LabelConfig
     noise_share: float
     """Share of the rays that even the best combination violates; they are left out of the zone and of the counter."""
     best: Float[np.ndarray, " K"]
@@ -130,24 +122,23 @@ class Validity:
     @property
     def is_contradictory(self) -> bool:
         """Too much of the evidence is violated by every combination: nothing is valid."""
-        return self.zone.is_empty or self.noise_share > self.config.max_noise_share
+        return self.zone.is_empty or self.noise_share > MAX_NOISE_SHARE
 
     @property
     def is_doubtful(self) -> bool:
         """The evidence can be used, but a good part of it is violated by every combination."""
-        return self.noise_share > self.config.doubtful_noise_share
+        return self.noise_share > DOUBTFUL_NOISE_SHARE
 
     def valid(self, log_scale: Float[np.ndarray, "H K"]) -> Bool[np.ndarray, " H"]:
         """Label of each combination."""
         if self.is_contradictory:
             return np.zeros(len(log_scale), bool)
-        return self.counter.violated(log_scale) <= self.config.violated_share * self.counter.n_rays
+        return self.counter.violated(log_scale) <= VIOLATED_SHARE * self.counter.n_rays
 
 
 def assess(
     tests: OrderTests,
     log_scale_range: Float[np.ndarray, "K 2"],
-    config: LabelConfig | None = None,
     assumed_columns: Sequence[int] = (),
 ) -> Validity:
     """Zone and labels from the tests, after leaving out the rays that no combination satisfies.
@@ -156,20 +147,18 @@ def assess(
     from the others, so it contains that one. The candidates are always the same: where the evidence contradicts itself,
     training and sampling must leave out the same rays, or what one calls valid agrees with nothing that the other knows.
     """
-    config = config or LabelConfig()
     counter = ViolationCounter.from_tests(tests, log_scale_range)
-    tightest = tightest_zone(tests, log_scale_range, config.max_noise_share, assumed_columns)
-    probes = draw_candidates(tightest, log_scale_range, config.n_probes, np.random.default_rng(0))
+    tightest = tightest_zone(tests, log_scale_range, MAX_NOISE_SHARE, assumed_columns)
+    probes = draw_candidates(tightest, log_scale_range, _N_PROBES, np.random.default_rng(0))
     violated = counter.violated(probes)
     best = probes[violated.argmin()]
     noise_share = float(counter.n_hopeless + violated.min()) / max(tests.n_rays, 1)
-    if tightest.is_empty or noise_share > config.max_noise_share:
-        return Validity(tightest, counter, config, noise_share, best)
+    if tightest.is_empty or noise_share > MAX_NOISE_SHARE:
+        return Validity(tightest, counter, noise_share, best)
     kept = without_violated(tests, best)
     return Validity(
-        zone_at_share(kept, log_scale_range, config.violated_share, assumed_columns),
+        zone_at_share(kept, log_scale_range, VIOLATED_SHARE, assumed_columns),
         ViolationCounter.from_tests(kept, log_scale_range),
-        config,
         noise_share,
         best,
     )

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from pipelines.artifacts import Samples, write_json
 from pipelines.errors import ReconstructionError
 from pipelines.scene.evidence import OcclusionEvidence, evidence_from_maps
-from pipelines.scene.labelling import Validity, assess, violated_pairs
+from pipelines.scene.labelling import MAX_NOISE_SHARE, Validity, assess, violated_pairs
 from pipelines.scene.orders import OrderTests, order_tests
 from pipelines.scene.scaled_scene import ScaledScene
 from pipelines.scene.stratification import stratified
@@ -150,8 +150,7 @@ def _require_consistent(validity: Validity, tests: OrderTests, scene: ScaledScen
         return
     validity.zone.require_nonempty(scene.names)
     raise ReconstructionError(
-        f"no scale combination is valid (at most {validity.config.max_noise_share:.1%} may fail): "
-        f"{_worst_order(validity, tests, scene)}"
+        f"no scale combination is valid (at most {MAX_NOISE_SHARE:.1%} may fail): {_worst_order(validity, tests, scene)}"
     )
 
 

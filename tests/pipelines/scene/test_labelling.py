@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from pipelines.scene.labelling import (
-    LabelConfig,
     ViolationCounter,
     assess,
     draw_candidates,
@@ -62,9 +61,10 @@ def test_chunks_do_not_matter(random_tests, monkeypatch):
     assert np.array_equal(counter.violated(x), whole)
 
 
-def test_valid_is_agreement_of_all_but_a_share(random_tests):
+def test_valid_is_agreement_of_all_but_a_share(random_tests, monkeypatch):
     tests = random_tests(np.random.default_rng(0), 3, 400)
-    validity = assess(tests, ranges(3), LabelConfig(violated_share=0.05))
+    monkeypatch.setattr("pipelines.scene.labelling.VIOLATED_SHARE", 0.05)
+    validity = assess(tests, ranges(3))
     x = uniform(500, 3, half_width=0.12)
     # x = 0 violates nothing, so no ray is noise.
     assert validity.noise_share == 0 and not validity.is_contradictory
@@ -83,8 +83,9 @@ def contradicting(tests_of, n_wrong: int) -> OrderTests:
     return tests_of(true + [(97 + r, 2, 1, -0.5) for r in range(n_wrong)], 3)
 
 
-def test_rays_that_contradict_the_rest_are_noise(tests_of):
-    validity = assess(contradicting(tests_of, 3), ranges(3), LabelConfig(violated_share=0.01))
+def test_rays_that_contradict_the_rest_are_noise(tests_of, monkeypatch):
+    monkeypatch.setattr("pipelines.scene.labelling.VIOLATED_SHARE", 0.01)
+    validity = assess(contradicting(tests_of, 3), ranges(3))
     assert validity.noise_share == pytest.approx(0.03)
     assert validity.counter.n_rays == 97
     assert not validity.zone.is_empty and validity.zone.violated_share == 0.01
