@@ -5,9 +5,11 @@ Frames and units: each object has its own frame and length unit; the world is th
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 
 @runtime_checkable
@@ -37,6 +39,16 @@ class ViewLike(Protocol):
 
     @property
     def opacity(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One rendered image. Depth is in world units, 0 where opacity is 0; label ids, 255 where nothing is solid."""
+
+    rgb: Float32[np.ndarray, "h w 3"]
+    depth: Float32[np.ndarray, "h w"]
+    label: UInt8[np.ndarray, "h w"]
+    opacity: Float32[np.ndarray, "h w"]
 
 
 @runtime_checkable

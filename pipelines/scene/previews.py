@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pipelines.geometry import rigid
-from pipelines.scene.scene import Scene, View
+from pipelines.scene.scene import Scene
+from pipelines.scenery import View
 
 WIDTH_PX = 192
 MOVE_SHARE = 0.05

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,21 +27,12 @@ from pipelines.scene.model import SceneModel
 from pipelines.scene.rays import Rays, object_rays
 from pipelines.scene.scale_network import ScaleNetwork
 from pipelines.scene.zone import Zone
+from pipelines.scenery import View
 from pipelines.workers import tensors_in_threads
 
 RAYS_PER_CHUNK = 8192
 VIEW_NEAREST = 0.25
 """Another camera than the filming one may come nearer to things: its nearest depth is this share of the filming camera's."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One rendered image. Depth is in world units, 0 where opacity is 0; label ids, 255 where nothing is solid."""
-
-    rgb: Float32[np.ndarray, "h w 3"]
-    depth: Float32[np.ndarray, "h w"]
-    label: UInt8[np.ndarray, "h w"]
-    opacity: Float32[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float
 
 from pipelines import geometry
 from pipelines.artifacts import Labels, ObjectModel, Sfm, SfmStatus
 from pipelines.scene.evidence import AloneMaps
 from pipelines.scene.zone import Zone
+from pipelines.scenery import View
 from pipelines.synthetic.bodies import Actors, Camera, nearest_label, render_rgb
 from pipelines.synthetic.scene import World
-
-
-@dataclass(frozen=True)
-class OracleView:
-    """One rendered image, as `pipelines.scenery.ViewLike`."""
-
-    rgb: Float32[np.ndarray, "h w 3"]
-    depth: Float32[np.ndarray, "h w"]
-    label: UInt8[np.ndarray, "h w"]
-    opacity: Float32[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,7 @@ class OracleScene:
         intrinsics: Float[np.ndarray, "3 3"] | None = None,
         width: int | None = None,
         height: int | None = None,
-    ) -> OracleView:
+    ) -> View:
         """See `pipelines.scene.scene.Scene.render`."""
         width, height = width or self.width, height or self.height
         if intrinsics is None:
@@ -170,11 +161,11 @@ class OracleScene:
         return Labels(np.stack(maps), self.truth.names)
 
 
-def _rendered(actors: Actors, camera: Camera, depth_unit: float) -> OracleView:
+def _rendered(actors: Actors, camera: Camera, depth_unit: float) -> View:
     alone = actors.depth_alone(camera)
     nearest = alone.min(0)
     hit = np.isfinite(nearest)
-    return OracleView(
+    return View(
         rgb=render_rgb([(actors, camera)]),
         depth=np.where(hit, nearest * depth_unit, 0).astype(np.float32),
         label=np.where(hit, nearest_label(alone), 255).astype(np.uint8),
