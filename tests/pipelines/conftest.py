@@ -22,6 +22,7 @@ from pipelines.geometry import (
     viewed_cam_from_obj,
 )
 from pipelines.progress import Silent
+from pipelines.scene.zone import Zone
 
 DENSITY_INSIDE, EDGE = 300.0, 0.004
 
@@ -247,3 +248,19 @@ def toy_samples(toy_scene) -> Samples:
     """Five combinations, of which the fourth has the highest score."""
     log_scale = np.array([[0.0, 0.0, 0.0], [0.0, -0.3, 0.1], [0.0, 0.1, -0.2], [0.0, -0.1, -0.1], [0.0, 0.05, 0.02]])
     return Samples(log_scale, np.array([0.9, 0.8, 0.7, 0.95, 0.6]), np.array(toy_scene.object_ids))
+
+
+@pytest.fixture(scope="session")
+def toy_zone() -> Zone:
+    """x1 - x0 <= 0.3 (seen in frame 2), x1 - x2 <= 0.1 (frame 5); all else are limits: +-0.6 for object 1, +-0.5 for 2."""
+    bounds = np.array([[0.0, 0.6, 0.5], [0.3, 0.0, 0.1], [0.5, np.inf, 0.0]])
+    frame, xy_px = np.full((3, 3), -1), np.full((3, 3, 2), np.nan)
+    frame[1, 0], frame[1, 2] = 2, 5
+    xy_px[1, 0], xy_px[1, 2] = (40.5, 50.5), (90.5, 60.5)
+    assumed = np.isfinite(bounds) & ~np.eye(3, dtype=bool) & (frame < 0)
+    return Zone(bounds, frame, xy_px, assumed, np.zeros_like(assumed), 0.005)
+
+
+@pytest.fixture(scope="session")
+def toy_ranges() -> np.ndarray:
+    return np.array([[0.0, 0.0], [-0.6, 0.6], [-0.5, 0.5]])

@@ -1,30 +1,12 @@
-"""Findings about the toy scene, with scales bounded by hand."""
+"""Findings about the toy scene."""
 
-import numpy as np
 import pytest
 
 from pipelines.artifacts import ObjectModel, Sfm, SfmStatus
 from pipelines.progress import Silent
 from pipelines.reporting.findings import Findings, StageRecord
-from pipelines.scene.zone import Zone
 from pipelines.segmentation.overlay import write_overlay
 from pipelines.stage import ItemCache, StageContext
-
-
-@pytest.fixture(scope="session")
-def toy_zone() -> Zone:
-    """x1 - x0 <= 0.3 (seen in frame 2), x1 - x2 <= 0.1 (frame 5); all else are limits: +-0.6 for object 1, +-0.5 for 2."""
-    bounds = np.array([[0.0, 0.6, 0.5], [0.3, 0.0, 0.1], [0.5, np.inf, 0.0]])
-    frame, xy_px = np.full((3, 3), -1), np.full((3, 3, 2), np.nan)
-    frame[1, 0], frame[1, 2] = 2, 5
-    xy_px[1, 0], xy_px[1, 2] = (40.5, 50.5), (90.5, 60.5)
-    assumed = np.isfinite(bounds) & ~np.eye(3, dtype=bool) & (frame < 0)
-    return Zone(bounds, frame, xy_px, assumed, np.zeros_like(assumed), 0.005)
-
-
-@pytest.fixture(scope="session")
-def toy_ranges() -> np.ndarray:
-    return np.array([[0.0, 0.0], [-0.6, 0.6], [-0.5, 0.5]])
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ from pipelines.viewer.scales import ScaleState, append_own_sample, as_choice, st
 
 
 @pytest.fixture
-def state(wedge, wedge_ranges) -> ScaleState:
-    return ScaleState(np.array([0.0, -0.2, 0.1]), wedge_ranges, wedge)
+def state(toy_zone, toy_ranges) -> ScaleState:
+    return ScaleState(np.array([0.0, -0.2, 0.1]), toy_ranges, toy_zone)
 
 
 def test_an_interval_is_what_the_others_leave(state):
@@ -28,8 +28,8 @@ def test_a_combination_outside_the_zone_is_called_so(state):
     np.testing.assert_allclose(outside.interval(1), (-0.6, -0.3))
 
 
-def test_without_a_zone_the_initial_range_holds(wedge_ranges):
-    state = starting_state(np.zeros((0, 3)), wedge_ranges, None, None)
+def test_without_a_zone_the_initial_range_holds(toy_ranges):
+    state = starting_state(np.zeros((0, 3)), toy_ranges, None, None)
     np.testing.assert_allclose(state.log_scale, [0.0, 0.0, 0.0])
     assert state.interval(1) == (-0.6, 0.6)
     assert state.in_zone is None
