@@ -23,7 +23,7 @@ class Preset(StrEnum):
     FAST = "fast"
     """Minutes on two CPU cores."""
     DEFAULT = "default"
-    """Up to an hour on a CPU, minutes on a GPU."""
+    """Half an hour on one CPU core, minutes on a GPU."""
     PAPER = "paper"
     """The sizes of the paper: for a GPU."""
 
