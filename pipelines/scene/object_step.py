@@ -101,7 +101,7 @@ def object_samples(
     if column == BACKGROUND:
         terms["unseen"] = _unseen_loss(model, unseen, settings, generator)
     if step % SMOOTH_EVERY_STEPS == 0:
-        terms["smoothness"] = SMOOTH_EVERY_STEPS * field.smoothness()
+        terms["smoothness"] = field.smoothness()
     return ObjectSamples(marched, cut(marched), terms)
 
 

@@ -14,7 +14,7 @@ from pipelines.interrupts import interrupts_deferred
 from pipelines.scene import checkpoint, objectives, previews, scales
 from pipelines.scene.marching import gathered
 from pipelines.scene.monitor import Monitor
-from pipelines.scene.object_step import ObjectSamples, ObjectThreads, object_samples
+from pipelines.scene.object_step import SMOOTH_EVERY_STEPS, ObjectSamples, ObjectThreads, object_samples
 from pipelines.scene.optimisers import BETAS, EPS, FieldOptimiser
 from pipelines.scene.pixels import PixelStore
 from pipelines.scene.preparation import untrained_scene
@@ -137,7 +137,7 @@ class Trainer:
             result = objectives.composite_losses(config, model, samples, batch, scale)
         result.total.backward()
         rate = self.schedule.rate(step)
-        own_weights = {"unseen": config.guess_weight, "smoothness": config.smoothness_weight}
+        own_weights = {"unseen": config.guess_weight, "smoothness": config.smoothness_weight * SMOOTH_EVERY_STEPS}
 
         def backward(k: int) -> None:
             parts[k].backward(own_weights)
