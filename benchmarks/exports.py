@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from benchmarks.tables import record
 from pipelines.artifacts import Labels, Samples, Sfm, Video
-from pipelines.evaluation.poses import pose_error
+from pipelines.evaluation.alignment import aligned_motion
 from pipelines.export import ExportConfig, export
 from pipelines.formats.placement import Placement, place
 from pipelines.ground_truth import GroundTruth
@@ -69,10 +69,9 @@ def report_meshes(
     context = StageContext(items.folder, items)
     meshes = scene_meshes(config, scene=scene, labels=labels, video=video, context=context)
     print(f"{config.objects}: meshes in {time.process_time() - started:.0f} s CPU")
-    true_poses = truth.cam_from_obj()
     for column, label in enumerate(scene.object_ids):
         mesh = meshes[column]
-        found = pose_error(scene.cam_from_obj[column], true_poses[label], scene.registered[column])
+        found = aligned_motion(scene.cam_from_obj[column], scene.registered[column], truth, label)
         points = seen_surface(truth, label)
         size = object_size(points)
         scores = [

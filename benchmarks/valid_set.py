@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from benchmarks.tables import record
-from pipelines.evaluation.poses import pose_error
+from pipelines.evaluation.alignment import aligned_motion
 from pipelines.evaluation.valid_set import (
     LOG_SCALE_RANGE,
     TellingRays,
@@ -119,9 +119,8 @@ def known_scene(truth: GroundTruth, depth_noise: float) -> KnownScene:
 
 def true_log_scale(scene, truth: GroundTruth) -> Float[np.ndarray, " K"]:
     """Log scales, in the scene's units, at which every object has its true size."""
-    true = truth.cam_from_obj()[list(scene.object_ids)]
-    pairs = zip(scene.cam_from_obj, true, scene.registered, strict=True)
-    units = np.array([pose_error(est, t, registered).scale for est, t, registered in pairs])
+    motions = zip(scene.cam_from_obj, scene.registered, scene.object_ids, strict=True)
+    units = np.array([aligned_motion(est, registered, truth, label).scale for est, registered, label in motions])
     return np.log(units / units[0])
 
 

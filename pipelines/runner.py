@@ -261,7 +261,7 @@ STAGES: dict[str, Stage] = {
             lambda c: c.evaluate,
             lambda c: ("frames", "segment", "sfm", "train", "sample"),
             lambda c: {"evaluate.truth": _truth_folder(c), "evaluate.depth_prior": c.evaluate.depth_prior},
-            version=f"4, meshing {MESHING_VERSION}",
+            version=f"5, meshing {MESHING_VERSION}",
         ),
     )
 }

@@ -4,7 +4,7 @@ Each object of the scene has its own frame and unit; the similarity that takes i
 gives the unit's true length. The ratio of an object's to the background's is the scale at which it has its true size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,6 +14,7 @@ from pipelines.artifacts import BACKGROUND, Labels
 from pipelines.errors import InputError, ReconstructionError
 from pipelines.evaluation.poses import PoseError, pose_error
 from pipelines.evaluation.segmentation import match_objects
+from pipelines.evaluation.similarity import refined_similarity, true_sightings
 from pipelines.ground_truth import GroundTruth
 
 
@@ -63,14 +64,13 @@ def align(
             "evaluate a scene of the same video, with all its frames"
         )
     true_of = _match(labels, truth)
-    true_poses = _true_poses(truth)
+    n_known = 1 if truth.world_from_object is None else truth.n_objects
     columns, true_labels, poses = [], [], []
     for column, object_id in enumerate(object_ids):
         true_label = true_of.get(object_id)
-        if true_label is None or true_label >= len(true_poses):
+        if true_label is None or true_label >= n_known:
             continue
-        distance = _median_depth(truth, true_label)
-        error = pose_error(cam_from_obj[column], true_poses[true_label], registered[column], distance)
+        error = aligned_motion(cam_from_obj[column], registered[column], truth, true_label)
         if np.isfinite(error.rotation_deg) and np.isfinite(error.scale) and error.scale > 0:
             columns.append(column)
             true_labels.append(true_label)
@@ -81,6 +81,19 @@ def align(
             "there is no common world to compare views in"
         )
     return Alignment(true_of, tuple(columns), tuple(true_labels), tuple(poses), len(object_ids))
+
+
+def aligned_motion(
+    cam_from_obj: Float[np.ndarray, "frames 4 4"], registered: Bool[np.ndarray, " frames"], truth: GroundTruth, label: int
+) -> PoseError:
+    """Pose error of one object. Its similarity is the one that agrees best in the images, where the truth shows the object."""
+    true = truth.cam_from_world_train if truth.world_from_object is None else truth.cam_from_obj()[label]
+    error = pose_error(cam_from_obj, true, registered, _median_depth(truth, label))
+    sightings = true_sightings(truth, label, true, registered)
+    if sightings is None or not (np.isfinite(error.scale) and error.scale > 0):
+        return error
+    similarity = refined_similarity(cam_from_obj, true, sightings, error.true_from_est)
+    return replace(error, true_from_est=similarity, scale=float(np.cbrt(np.linalg.det(similarity[:3, :3]))))
 
 
 def _match(labels: Labels, truth: GroundTruth) -> dict[int, int]:
@@ -98,7 +111,3 @@ def _median_depth(truth: GroundTruth, label: int) -> float | None:
         if len(depth):
             return float(np.median(depth))
     return float("nan") if label == BACKGROUND else None
-
-
-def _true_poses(truth: GroundTruth) -> Float[np.ndarray, "K T 4 4"]:
-    return truth.cam_from_world_train[None] if truth.world_from_object is None else truth.cam_from_obj()
