@@ -18,6 +18,7 @@ from pydantic import Field
 
 from pipelines.artifacts import BACKGROUND, Samples
 from pipelines.cameras.paths import PathKind
+from pipelines.caption import caption
 from pipelines.choice import ChosenScene, choose_scenes
 from pipelines.errors import UsageError
 from pipelines.formats.mp4 import AddPicture, mp4_writer
@@ -362,11 +363,4 @@ def side_by_side_picture(rows: list[list[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[
 
 def titled(picture: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with a small title in its upper left corner."""
-    import cv2
-
-    size = max(0.35, picture.shape[1] / 960)
-    place = (6, round(8 + 22 * size))
-    marked = np.ascontiguousarray(picture).copy()
-    for colour, thickness in ((0, 2), (255, 1)):
-        cv2.putText(marked, title, place, cv2.FONT_HERSHEY_SIMPLEX, size, (colour,) * 3, thickness, cv2.LINE_AA)
-    return marked
+    return caption(picture, title, (6, 5), size_px=picture.shape[1] // 32)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipelines.artifacts import UNKNOWN, Video
+from pipelines.caption import caption
 from pipelines.formats.mp4 import mp4_writer
 from pipelines.palette_png import palette
 from pipelines.progress import Progress
@@ -52,7 +53,7 @@ def draw_overlay(image: UInt8[np.ndarray, "H W 3"], labels: UInt8[np.ndarray, "H
         mask = (labels == label).astype(np.uint8)
         _outline(picture, mask, colour)
         if label != UNKNOWN:
-            _number(picture, mask, str(label), colour)
+            picture = caption(picture, str(label), _thickest(mask), size_px=picture.shape[0] // 22, anchor="mm")
     return picture
 
 
@@ -63,15 +64,10 @@ def _outline(picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"]
     cv2.drawContours(picture, contours, -1, colour, max(1, picture.shape[0] // 240))
 
 
-def _number(picture: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], text: str, colour: tuple[int, ...]) -> None:
-    """Write the number where the mask is thickest."""
+def _thickest(mask: UInt8[np.ndarray, "H W"]) -> tuple[int, int]:
+    """Pixel (x, y) of a mask that is farthest from its border."""
     import cv2
 
     depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    scale = max(0.4, picture.shape[0] / 700)
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    place = (int(x) - width // 2, int(y) + height // 2)
-    thickness = max(1, round(2 * scale))
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness + 3, cv2.LINE_AA)
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    return int(x), int(y)

@@ -21,7 +21,7 @@ def test_objects_are_tinted_and_outlined_and_the_background_is_untouched() -> No
     np.testing.assert_array_equal(picture[20, 20:100], np.broadcast_to(palette()[1], (80, 3)))
     np.testing.assert_allclose(picture[25, 25], (1 - TINT) * 200 + TINT * palette()[1], atol=1)
     middle = picture[50:70, 50:70].astype(int)
-    assert (middle == 255).all(-1).any(), "the object's number is written where its mask is thickest"
+    assert (middle > 200).all(-1).any(), "the object's number is written where its mask is thickest"
 
 
 def test_a_film_that_the_encoder_did_not_finish_is_said(tmp_path, monkeypatch) -> None:
