@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
 
 LEAST_SIZE_PX = 10
 
@@ -24,6 +23,8 @@ def caption(
 
     anchor: what of the text lies at `xy_px`: its left upper corner ("la") or its middle ("mm").
     """
+    from PIL import Image, ImageDraw, ImageFont
+
     size = max(LEAST_SIZE_PX, size_px)
     image = Image.fromarray(picture)
     font = ImageFont.load_default(size)
