@@ -21,6 +21,7 @@ from pipelines.tracking.patches import (
     MAX_SHIFT_PX,
     MIN_CORRELATION,
     PATCH_RADIUS_PX,
+    Templates,
     align,
     make_templates,
     sample,
@@ -226,39 +227,31 @@ def _matched(
         centres = (table[r, index[rows]] + views.principal_px).astype(np.float32)
         templates, good = make_templates(views.image(int(r)), views.mask(int(r)), centres, PATCH_RADIUS_PX)
         parts.append((templates.where(good), rows[good]))
+    templates, rows = Templates.joined([part for part, _ in parts]), np.concatenate([rows for _, rows in parts])
     image, mask = views.image(t), views.mask(t)
-    starts = [(predicted[index[rows]] + views.principal_px).astype(np.float32) for _, rows in parts]
-    affines = [warps[rows].astype(np.float32) for _, rows in parts]
-    shift = _common_shift(image, mask, [templates for templates, _ in parts], starts, affines, search_px)
-    found = [
-        align(templates, image, start + shift, affine)
-        for (templates, _), start, affine in zip(parts, starts, affines, strict=True)
-    ]
-    centres = np.concatenate([f[0] for f in found])
-    correlation = np.concatenate([f[2] for f in found])
-    moved = np.linalg.norm(centres - np.concatenate(starts) - shift, axis=-1)
+    start, affine = (predicted[index[rows]] + views.principal_px).astype(np.float32), warps[rows].astype(np.float32)
+    shift = _common_shift(image, mask, templates, start, affine, search_px)
+    centres, _, correlation = align(templates, image, start + shift, affine)
+    moved = np.linalg.norm(centres - start - shift, axis=-1)
     good = (correlation > MIN_CORRELATION) & (moved < MAX_SHIFT_PX) & (label_at(mask.astype(np.uint8), centres) == 1)
-    rows = np.concatenate([rows for _, rows in parts])
     return centres, good, index[rows]
 
 
 def _common_shift(
-    image: np.ndarray, mask: np.ndarray, templates: list, starts: list, affines: list, search_px: int
-) -> np.ndarray:
+    image: np.ndarray, mask: np.ndarray, templates: Templates, start: np.ndarray, affine: np.ndarray, search_px: int
+) -> Float[np.ndarray, "2"]:
     """The shift, in whole px, by which the patches together match best; only patches that land on the object count."""
     best, best_score = np.zeros(2, np.float32), -np.inf
     inside = mask.astype(np.float32)
+    pixels = start[:, None] + templates.offsets @ np.swapaxes(affine, 1, 2)
     for dy in range(-search_px, search_px + 1):
         for dx in range(-search_px, search_px + 1):
             shift = np.array([dx, dy], np.float32)
-            score = 0.0
-            for template, start, affine in zip(templates, starts, affines, strict=True):
-                xy = (start + shift)[:, None] + template.offsets @ np.swapaxes(affine, 1, 2)
-                seen, on = sample(image, xy), sample(inside, xy)
-                weight = template.weight * (on > 0.5)
-                centred = seen - np.sum(template.weight * seen, -1, keepdims=True)
-                contrast = np.sqrt(np.sum(template.weight * centred**2, -1)) + 1e-3
-                score += float(np.sum(np.sum(weight * centred * template.brightness, -1) / contrast))
+            seen, on = sample(image, pixels + shift), sample(inside, pixels + shift)
+            weight = templates.weight * (on > 0.5)
+            centred = seen - np.sum(templates.weight * seen, -1, keepdims=True)
+            contrast = np.sqrt(np.sum(templates.weight * centred**2, -1)) + 1e-3
+            score = float(np.sum(np.sum(weight * centred * templates.brightness, -1) / contrast))
             if score > best_score:
                 best, best_score = shift, score
     return best

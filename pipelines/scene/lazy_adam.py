@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.scene.compiled import compiled
+from pipelines.compiled import compiled
 
 BLOCK = 32
 """Entries that are passed over at once where all their gradients are zero."""

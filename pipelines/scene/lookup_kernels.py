@@ -7,7 +7,7 @@ written to memory, and loops finish one lattice before the next, so that its par
 
 import numpy as np
 
-from pipelines.scene.compiled import compiled, inlined
+from pipelines.compiled import compiled, inlined
 
 CORNERS = 8
 

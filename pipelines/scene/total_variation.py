@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipelines.scene.compiled import compiled
+from pipelines.compiled import compiled
 
 
 def total_variation(table: nn.Parameter, resolution: int) -> Float[Tensor, ""]:

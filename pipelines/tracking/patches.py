@@ -8,6 +8,7 @@ The inverse compositional algorithm (Baker & Matthews, "Lucas-Kanade 20 Years On
 the reference's gradients are used, so the 6 x 6 system of a patch is inverted once. Positions have pixel centres at +0.5.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,16 @@ class Templates:
             self.inverse[kept],
             self.spread_px[kept],
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Templates"]) -> "Templates":
+        """Patches of one size, from one image or several."""
+
+        def together(name: str) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        names = ("weight", "brightness", "steepest", "inverse", "spread_px")
+        return cls(parts[0].offsets, *(together(name) for name in names))
 
 
 def smoothed_brightness(image: UInt8[np.ndarray, "H W 3"], blur_px: float = BLUR_PX) -> Float32[np.ndarray, "H W"]:

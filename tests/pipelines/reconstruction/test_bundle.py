@@ -35,7 +35,8 @@ def test_exponential_is_scipys():
 def test_gradient_is_the_costs_difference():
     toy = make_toy(n_frames=4, n_points=6)
     problem = bundle._Problem(disturbed(toy.truth), everything(toy), 5.0, True, False)
-    _, _, _, g, g_point = problem.linearise(problem.start)
+    equations = problem.linearise(problem.start)
+    g, g_point = equations.gradient, equations.point_gradient
     step = 1e-6
     for index in range(len(g)):
         ahead, behind = (np.eye(len(g))[index] * sign * step for sign in (1, -1))
@@ -52,25 +53,15 @@ def test_gradient_is_the_costs_difference():
     assert g_point[2, 1] == pytest.approx(slope / (2 * step), rel=1e-4)
 
 
-@pytest.mark.parametrize("free_focal", [False, True])
-def test_short_tracks_are_eliminated_in_bands(free_focal):
-    """Beside the same without bands: 40 frames, 400 points, each seen in 8 frames on end."""
-    rng = np.random.default_rng(0)
-    poses = np.tile(np.eye(4), (40, 1, 1))
-    poses[:, 0, 3] = np.linspace(0, 1, 40)
-    truth = Structure(poses, rng.uniform([-1, -1, 3], [2, 1, 6], (400, 3)), FOCAL_PX)
-    frame = (rng.integers(0, 33, 400)[:, None] + np.arange(8)).ravel()
-    observed = Observations(frame, np.repeat(np.arange(400), 8), np.zeros((3200, 2)))
-    observed = replace(observed, xy_px=reproject(truth, observed)[0] + rng.normal(0, 0.1, (3200, 2)))
-    problem = bundle._Problem(truth, observed, 0.3, free_focal, False)
-    assert len(problem.bands) > 1
-    U, W, V, _, _ = problem.linearise(problem.start)
-    for found, expected in zip(bundle._eliminate(U, W, V, problem.bands), bundle._eliminate(U, W, V, []), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-
-
-def test_long_tracks_are_eliminated_at_once(toy):
-    assert bundle._Problem(toy.truth, everything(toy), 0.3, False, False).bands == []
+def test_still_cameras_only_turn(toy):
+    """Also in the matrix that tells uncertainties: there is nothing to know about where they are."""
+    result = adjust(disturbed(toy.truth), everything(toy), loss_px=1.0, still=True, max_iterations=5)
+    start = disturbed(toy.truth)
+    np.testing.assert_array_equal(result.structure.cam_from_obj[:, :3, 3], start.cam_from_obj[:, :3, 3])
+    assert np.abs(result.structure.cam_from_obj[:, :3, :3] - start.cam_from_obj[:, :3, :3]).max() > 1e-3
+    shifts = np.arange(6 * len(result.normal.frames)) % 6 >= 3
+    assert not result.normal.matrix[shifts].any()
+    assert result.normal.matrix[np.ix_(~shifts, ~shifts)].any()
 
 
 def test_recovers_exact_data():

@@ -12,7 +12,7 @@ Loop = TypeVar("Loop", bound=Callable[..., object])
 def compiled(loop: Loop) -> Loop:
     """Without the interpreter's lock, dividing as NumPy does, and adding in the order that is written.
 
-    Loops take contiguous arrays in single precision. They are unwrapped: what enforces annotations in tests can't be compiled.
+    Loops take contiguous arrays. They are unwrapped: what enforces annotations in tests can't be compiled.
     """
     try:
         return cast(Loop, njit(inspect.unwrap(loop), nogil=True, cache=True, error_model="numpy"))

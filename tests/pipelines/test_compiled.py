@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numba.core.caching import CacheImpl
 
-from pipelines.scene.compiled import compiled
+from pipelines.compiled import compiled
 
 
 def doubled(array, out):  # type: ignore[no-untyped-def]
