@@ -9,12 +9,14 @@ matched one to one with the found objects by the overlap of their masks over the
     told      its object is marked as failed, or it has no object and a person is asked to check the masks (anything at all)
     LOST      it has no object and nothing was said
 
-With --true-masks the segmentation is left out: what remains are the errors of structure from motion.
+With --true-masks the segmentation is left out: what remains are the errors of structure from motion. With --stored-masks it is
+that of an earlier run with the same --keep: what changes is due to structure from motion and its corrections.
 
-    python -m benchmarks.automatic [--seeds 0-11] [--true-masks] [--keep FOLDER]
+    python -m benchmarks.automatic [--seeds 0-11] [--true-masks] [--keep FOLDER [--stored-masks]]
 """
 
 import argparse
+import json
 import resource
 import tempfile
 from collections import Counter
@@ -27,7 +29,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.tables import Row, record
-from pipelines.artifacts import Flow, Labels, Sfm, SfmStatus, Video
+from pipelines.artifacts import Flow, Labels, Sfm, SfmStatus, Tracks, Video
 from pipelines.evaluation.poses import pose_error
 from pipelines.evaluation.segmentation import LEAST_IOU, overlap
 from pipelines.flow import FlowConfig, compute_flow
@@ -106,8 +108,11 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def run(spec: SceneSpec, work: Path, true_masks: bool = False) -> tuple[GroundTruth, Run]:
-    """The scene, and the chain with its defaults. Scene, frames and flow that are in the folder already are used again."""
+def run(spec: SceneSpec, work: Path, true_masks: bool = False, stored_masks: bool = False) -> tuple[GroundTruth, Run]:
+    """The scene, and the chain with its defaults.
+
+    Scene, frames and flow that are in the folder already are used again, and masks and tracks if asked for.
+    """
     listener, clock = Listener(), {}
     items = ItemCache(Path(tempfile.mkdtemp(prefix="items-", dir=work)))
 
@@ -129,14 +134,20 @@ def run(spec: SceneSpec, work: Path, true_masks: bool = False) -> tuple[GroundTr
         with stage("flow") as context:
             flow = compute_flow(FlowConfig(), video=video, context=context)
     before = len(listener.notes)
-    with stage("segment") as context:
-        if true_masks:
-            assert truth.segm_train is not None, "synthetic scenes have true masks"
-            labels = Labels(truth.segm_train, tuple(f"object {k}" for k in range(truth.n_objects)))
-        else:
-            labels = segment(SegmentConfig(), video=video, flow=flow, context=context)
-    with stage("tracks") as context:
-        tracks = build_tracks(TracksConfig(), video=video, flow=flow, labels=labels, context=context)
+    said = work / "segment" / "notes.json"
+    if stored_masks and said.exists():
+        labels, tracks = Labels.load(work / "segment"), Tracks.load(work / "tracks")
+        listener.notes += json.loads(said.read_text())
+    else:
+        with stage("segment") as context:
+            if true_masks:
+                assert truth.segm_train is not None, "synthetic scenes have true masks"
+                labels = Labels(truth.segm_train, tuple(f"object {k}" for k in range(truth.n_objects)))
+            else:
+                labels = segment(SegmentConfig(), video=video, flow=flow, context=context)
+        with stage("tracks") as context:
+            tracks = build_tracks(TracksConfig(), video=video, flow=flow, labels=labels, context=context)
+        said.write_text(json.dumps(listener.notes[before:]))
     with stage("sfm") as context:
         config = SfmConfig(correct_masks=not true_masks)
         sfm = reconstruct(config, video=video, labels=labels, tracks=tracks, context=context)
@@ -201,6 +212,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-11", help="such as 0-3,7")
     parser.add_argument("--true-masks", action="store_true", help="judge structure from motion by itself")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep everything there; scenes and flow are used again")
+    parser.add_argument("--stored-masks", action="store_true", help="segmentation and tracks are used again, too")
     options = parser.parse_args()
     totals: Counter[str] = Counter()
     movers, found = 0, 0
@@ -209,7 +221,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             work = (options.keep or Path(scratch)) / f"seed_{seed:02d}"
             work.mkdir(parents=True, exist_ok=True)
-            truth, result = run(spec, work, options.true_masks)
+            truth, result = run(spec, work, options.true_masks, options.stored_masks)
         iou = overlaps(result.labels, truth)[1:, 1:].max(0, initial=0)
         print(f"seed {seed}, {spec.variant}: {len(result.sfm.scene_ids) - 1} objects for {spec.movers} movers")
         print(

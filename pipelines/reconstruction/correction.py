@@ -27,6 +27,8 @@ HALVED_TRACKS = 800
 """So many tracks are compared with each other to find the halves; the others follow their neighbours."""
 MIN_STRANGERS = 30
 """Fewer strangers in one place are no object."""
+GAINED = 0.25
+"""An object that is given so many tracks, as a share of those that it had, is reconstructed anew."""
 REACH = 0.05
 """Of the width: strangers this near to each other are in one place."""
 
@@ -133,7 +135,8 @@ class Corrector:
     def _founded(self, found: Reconstructed, k: int, strangers: Int[np.ndarray, " n"]) -> Reconstructed | None:
         """These tracks of object k as an object, in doubt: its mask is as coarse as they are, and nothing else speaks for it.
 
-        None where they are no object; if they are the background's, that is told.
+        None where they are no object; if they are the background's, that is told. From a mover's mask strangers are left out
+        anyway, so there a motion in doubt is better than none. On the background, shadows have such motions.
         """
         new, name = len(found.models), found.labels.names[k]
         # Object k may have lost tracks to another object since the strangers were found.
@@ -141,20 +144,24 @@ class Corrector:
         parted = self._moved(found, k, Strays(group, np.full(len(group), new)), (*found.labels.names, f"object {new}"))
         stranger = self.solve(new, parted.labels, parted.tracks.of_object(new))
         known = [model for model in found.models if model.status in (SfmStatus.OK, SfmStatus.DOUBTFUL)]
-        if stranger.status is not SfmStatus.OK:
+        if stranger.status is not SfmStatus.OK and (k == BACKGROUND or not stranger.usable):
             if k == BACKGROUND:
                 self.note(missing(self._sightings(found.tracks, k), group, self.principal_px))
             return None
         if body_of(stranger, known, self.focal_px, self.principal_px) is not None:
             return None
         reason = f"{len(group)} tracks of {name} have a motion of their own: see its mask in the report"
+        reason += f"; {stranger.reason}" if stranger.reason else ""
         stranger = replace(stranger, status=SfmStatus.DOUBTFUL, reason=reason)
         rest = None if k == BACKGROUND else self.solve(k, parted.labels, parted.tracks.of_object(k))
         host = rest if rest and rest.status is SfmStatus.OK else self._triangulated(found.models[k], parted.tracks)
         return replace(parted, models=(*parted.with_models({k: host}).models, stranger))
 
     def without_strays(self, found: Reconstructed) -> Reconstructed:
-        """Tracks and pixels that another object's motion explains are that object's; points are triangulated anew."""
+        """Tracks and pixels that another object's motion explains are that object's; points are triangulated anew.
+
+        An object whose tracks have become many more is surer of its motion, and reconstructed again.
+        """
         moving = {m.object_id: m for m in found.models if m.usable}
         result, changed = found, set[int]()
         for k, model in moving.items():
@@ -172,7 +179,17 @@ class Corrector:
                     result, labels=replace(result.labels, maps=maps), tracks=replace(result.tracks, object_id=object_id)
                 )
                 changed |= {k, *strays.owner.tolist()}
-        return result.with_models({k: self._triangulated(moving[k], result.tracks) for k in changed & set(moving)})
+        return result.with_models({k: self._renewed(moving[k], found, result) for k in changed & set(moving)})
+
+    def _renewed(self, model: ObjectModel, before: Reconstructed, now: Reconstructed) -> ObjectModel:
+        """The model of its present tracks; one that was good never becomes doubtful."""
+        k = model.object_id
+        had, has = (np.count_nonzero(found.tracks.object_id == k) for found in (before, now))
+        if k != BACKGROUND and has >= (1 + GAINED) * had:
+            anew = self.solve(k, now.labels, now.tracks.of_object(k))
+            if anew.status is SfmStatus.OK or (model.status is not SfmStatus.OK and anew.usable):
+                return anew
+        return self._triangulated(model, now.tracks)
 
     def _moved(self, found: Reconstructed, k: int, strays: Strays, names: tuple[str, ...]) -> Reconstructed:
         """Some of object k's tracks, and their pixels, as another object's."""
