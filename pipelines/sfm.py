@@ -22,7 +22,7 @@ from pipelines.stage import StageConfig, StageContext
 if TYPE_CHECKING:
     from pipelines.reconstruction.complete import Views
 
-OBJECT_VERSION = 11
+OBJECT_VERSION = 12
 
 
 class SfmConfig(StageConfig):

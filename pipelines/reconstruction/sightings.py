@@ -15,6 +15,11 @@ from pipelines.artifacts import Tracks
 from pipelines.geometry import invert, rigid
 from pipelines.reconstruction.bundle import Observations, Structure, cauchy, exp_rotation
 
+TIED_FRAMES = 2
+"""A track ties what is before a moment to what is after it when each side has so many of its sightings."""
+TIED_SHARE = 0.2
+"""Of the chosen tracks, so many in every frame and across every moment, if there are so many."""
+
 
 @dataclass(frozen=True)
 class Sightings:
@@ -137,21 +142,30 @@ def pose_uncertainty_deg(
 
 
 def spread_tracks(sightings: Sightings, limit: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Indices of at most `limit` tracks: the longest ones first, but every frame keeps its share of those that it has.
+    """Indices of at most `limit` tracks: the longest ones, but what ties the clip together first.
 
-    Tracks are taken in rounds over the frames; in each round every frame contributes its longest track not yet taken.
+    A frame is known by the tracks that it shows, and frames before and after a moment are tied by tracks that are seen on both
+    sides. Where fewest are taken the longest one is added, until every frame and every moment has its share of those there are.
     """
     seen = sightings.seen
     if sightings.n_tracks <= limit:
         return np.arange(sightings.n_tracks)
     length = seen.sum(0) + np.random.default_rng(seed).random(sightings.n_tracks)
-    share = -(-2 * limit // sightings.n_frames)
-    taken = np.zeros(sightings.n_tracks, bool)
-    for t in np.argsort(seen.sum(1)):
-        missing = share - int((taken & seen[t]).sum())
-        if missing > 0 and taken.sum() < limit:
-            candidates = np.flatnonzero(seen[t] & ~taken)
-            taken[candidates[np.argsort(-length[candidates])[:missing]]] = True
-    rest = np.flatnonzero(~taken)
-    taken[rest[np.argsort(-length[rest])[: max(0, limit - int(taken.sum()))]]] = True
+    until = np.cumsum(seen, axis=0)
+    ties = (until[:-1] >= TIED_FRAMES) & (until[-1] - until[:-1] >= TIED_FRAMES)
+    serves = np.concatenate([seen, ties])
+    wanted = np.minimum(serves.sum(1), int(TIED_SHARE * limit))
+    longest_first = np.argsort(-length)
+    queues = [iter(longest_first[row]) for row in serves[:, longest_first]]
+    taken, served = np.zeros(sightings.n_tracks, bool), np.zeros(len(serves), int)
+    for _ in range(limit):
+        lacking = np.where(served < wanted, served, limit)
+        row = int(lacking.argmin())
+        if lacking[row] == limit:
+            break
+        track = next(track for track in queues[row] if not taken[track])
+        taken[track] = True
+        served += serves[:, track]
+    rest = longest_first[~taken[longest_first]]
+    taken[rest[: limit - int(taken.sum())]] = True
     return np.flatnonzero(taken)

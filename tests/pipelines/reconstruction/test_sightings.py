@@ -83,3 +83,24 @@ def test_chosen_tracks_are_few_and_cover_every_frame():
     counts = np.isfinite(table[:, chosen, 0]).sum(1)
     assert counts.min() >= 3
     np.testing.assert_array_equal(chosen, spread_tracks(Sightings(table), 60, seed=0))
+
+
+def test_few_tracks_still_tie_both_sides_of_a_waist_together():
+    """An object that passes behind a pillar: most of its long tracks are seen after it, and few both before and after."""
+    n_frames, rng = 28, np.random.default_rng(0)
+    spans = [(0, 8)] * 400 + [(9, 28)] * 500 + [(5, 14)] * 40
+    table = np.full((n_frames, len(spans), 2), np.nan)
+    for p, (first, end) in enumerate(spans):
+        table[first:end, p] = rng.normal(size=(end - first, 2))
+    chosen = spread_tracks(Sightings(table), 300, seed=0)
+    assert len(chosen) == 300
+    assert (chosen >= 900).sum() == 40
+    assert np.isfinite(table[:, chosen, 0]).sum(1).min() >= 40
+    assert np.isfinite(table[4, chosen, 0]).sum() >= 60
+
+
+def test_where_everything_is_seen_everywhere_the_longest_tracks_are_taken():
+    table = np.zeros((20, 100, 2))
+    table[15:, :60] = np.nan
+    chosen = spread_tracks(Sightings(table), 40, seed=0)
+    np.testing.assert_array_equal(chosen, np.arange(60, 100))
