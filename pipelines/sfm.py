@@ -49,12 +49,12 @@ class SfmConfig(StageConfig):
     """An object must register in this share of the frames in which it has enough tracks."""
     max_windows: int = Field(4, ge=1)
     """Windows of frames from which reconstructions are started."""
-    attempt_tracks: int = Field(300, ge=8)
+    attempt_tracks: int = Field(1000, ge=8)
     """Tracks used in each attempt."""
     final_tracks: int = Field(2400, ge=8)
     """Tracks used in the final bundle adjustment; all others are triangulated with its poses."""
-    max_rotation_error_deg: float = Field(2.0, gt=0)
-    """Objects whose expected rotation error is larger are reported as unreliable."""
+    max_rotation_error_deg: float = Field(1.0, gt=0)
+    """Objects whose expected rotation error is larger are reported as doubtful, and from six times this on as unreliable."""
     min_rival_evidence: float = Field(10.0, ge=0)
     """Objects for which another motion has a log-likelihood less than this much below the best are reported as doubtful."""
     min_parallax_ratio: float = Field(3.0, gt=1)

@@ -39,8 +39,8 @@ MIN_MOTION_PX = 2.0
 """A background whose tracks move less (median) tells nothing."""
 MOST_MOVERS = 5
 """The movers with most tracks are asked."""
-MOVERS_CAUTION = 2.0
-"""Errors of single movers were up to twice their uncertainties."""
+MOVERS_CAUTION = 4.0
+"""Errors of single movers were up to four times their uncertainties: what shifts tracks is the same for many of them."""
 OUTLIER_SIGMAS = 3.0
 """Whatever lies farther from the surest answer, in standard deviations of both, is left out."""
 ASSUMED_UNCERTAINTY = 0.3

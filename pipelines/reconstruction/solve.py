@@ -247,7 +247,7 @@ def _evidence(one: Candidate, other: Candidate, options: GrowOptions) -> float:
     return sum(evidence) / 2
 
 
-HARMLESS = 3.0
+HARMLESS = 6.0
 """Of a motion whose error is up to this many times `max_rotation_error_deg` a scene can still be made."""
 
 MAX_BRIDGED_SHARE = 0.25

@@ -6,7 +6,7 @@ import pytest
 from pipelines.artifacts import Tracks, Video
 from pipelines.geometry import focal_from_fov
 from pipelines.reconstruction import calibrate
-from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, Focal, find_focal, focal_of_movers, weighed
+from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, MOVERS_CAUTION, Focal, find_focal, focal_of_movers, weighed
 from pipelines.sfm import SfmConfig
 
 
@@ -60,7 +60,7 @@ def test_a_background_that_is_less_sure_counts_for_what_it_is_worth(monkeypatch,
 
 
 def test_movers_and_background_are_weighed_together(monkeypatch, tmp_path):
-    focal = found_with(monkeypatch, tmp_path, (220.0, 0.12), (230.0, 0.06), None)
+    focal = found_with(monkeypatch, tmp_path, (220.0, 0.12), (230.0, 0.12 / MOVERS_CAUTION), None)
     expected = weighed([(ASSUMED_PX, ASSUMED_UNCERTAINTY), (220.0, 0.12), (230.0, 0.12)])
     assert (focal.focal_px, focal.uncertainty) == pytest.approx(expected)
     assert focal.source == "self-calibrated"
