@@ -101,29 +101,34 @@ def _draw(
 ) -> _Draws:
     """Draw the part's objects one after another, each uniform in what the earlier ones leave it."""
     width = b + b.T
-    nodes, x = [0], np.zeros((n, len(b)))
+    # A row per object: everything below runs along rows.
+    nodes, x = [0], np.zeros((len(b), n))
     log_weight, log_bound = np.zeros(n), 0.0
     waiting = set(part.tolist())
     while waiting:
         k = min(waiting, key=lambda candidate: (width[nodes, candidate].min(), candidate))
-        low = (x[:, nodes] - b[nodes, k]).max(1)
+        low, high = x[0] - b[0, k], x[0] + b[k, 0]
+        for node in nodes[1:]:
+            np.maximum(low, x[node] - b[node, k], out=low)
+            np.minimum(high, x[node] + b[k, node], out=high)
         # Rounding may put the ends of an interval without length the wrong way round.
-        high = np.maximum((x[:, nodes] + b[k, nodes]).min(1), low)
+        length = np.maximum(high, low) - low
         u = generator.random(n)
         shortest = width[nodes, k].min()
         with np.errstate(divide="ignore"):
             if measure is Measure.LINEAR:
                 # Uniform between the exponentials of the ends.
-                x[:, k] = low + np.log1p(u * np.expm1(high - low))
-                log_weight += low + np.log(np.expm1(high - low)) if shortest > 0 else low
+                grown = np.expm1(length)
+                x[k] = low + np.log1p(u * grown)
+                log_weight += low + np.log(grown) if shortest > 0 else low
                 log_bound += b[k, 0] + (np.log(-np.expm1(-shortest)) if shortest > 0 else 0.0)
             else:
-                x[:, k] = low + u * (high - low)
-                log_weight += np.log(high - low) if shortest > 0 else 0.0
+                x[k] = low + u * length
+                log_weight += np.log(length) if shortest > 0 else 0.0
                 log_bound += np.log(shortest) if shortest > 0 else 0.0
         nodes.append(k)
         waiting.remove(k)
-    return _Draws(x[:, part], log_weight, float(log_bound))
+    return _Draws(x[part].T, log_weight, float(log_bound))
 
 
 def _perfect(
