@@ -1,9 +1,10 @@
 """The focal length: given, self-calibrated on the background or on the movers, or assumed.
 
 Self-calibration is bundle adjustment with the focal length free, from several starts. Its uncertainty comes from the same
-Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length. A mover that turns in front of it does,
-though less exactly: where the background is not sure, its answer, the movers' and an assumption are weighed by their
-uncertainties. Where all of them say too little, that is stated.
+Gauss-Newton matrix: a camera that hardly turns or moves does not tell its focal length. And from the starts: a plane that turns
+looks the same through several lenses, each of which is sure of itself. A mover that turns in front of a still camera tells the
+focal length, too, though less exactly: where the background is not sure, its answer, the movers' and an assumption are weighed
+by their uncertainties. Where all of them say too little, that is stated.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ from pipelines.artifacts import Tracks, Video, read_json, write_json
 from pipelines.geometry import focal_from_fov
 from pipelines.reconstruction.attempts import attempt_window, choose
 from pipelines.reconstruction.bundle import Adjusted, adjust, noise_px
-from pipelines.reconstruction.flat import is_flat
 from pipelines.reconstruction.grow import Grown
 from pipelines.reconstruction.rotation import rotate_only
 from pipelines.reconstruction.sightings import Sightings, spread_tracks
@@ -28,7 +28,10 @@ from pipelines.reconstruction.window import candidate_windows
 if TYPE_CHECKING:
     from pipelines.sfm import SfmConfig
 
-START_FOVS_DEG = (60.0, 40.0, 85.0)
+START_FOVS_DEG = (60.0, 40.0, 85.0, 25.0, 110.0)
+RIVAL_EVIDENCE = 5.0
+"""Log-likelihood by which a focal length must be better than another start's to refute it. (Of cards that turn it was at most
+2.5 better than one that was a third off. What is a tenth as deep as it is wide has no other.)"""
 WIDEST_FOV_DEG, NARROWEST_FOV_DEG = 140.0, 5.0
 """A focal length outside this range is a failure of self-calibration."""
 MIN_SIGMA_PX = 0.05
@@ -99,14 +102,8 @@ def focal_of_movers(
     n_frames: int,
     principal_px: Float[np.ndarray, "2"],
 ) -> Focal:
-    """What the movers, the background and the assumption together tell; `background` where the movers tell nothing.
-
-    Flat movers are not asked: a plane that turns looks the same through many lenses.
-    """
-    solid = [
-        tracks for tracks in movers if not is_flat(Sightings.from_tracks(tracks, n_frames, principal_px), background.focal_px)
-    ]
-    largest = sorted(solid, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
+    """What the movers, the background and the assumption together tell; `background` where the movers tell nothing."""
+    largest = sorted(movers, key=lambda tracks: -len(tracks.object_id))[:MOST_MOVERS]
     found = [_calibrated(config, tracks, side_px, n_frames, principal_px) for tracks in largest]
     told = [(focal_px, MOVERS_CAUTION * sigma) for focal_px, sigma in filter(None, found) if np.isfinite(sigma)]
     if not told:
@@ -167,8 +164,13 @@ def self_calibrate(config: "SfmConfig", sightings: Sightings, starts_px: list[fl
     results = [result for start_px in starts_px if (result := _calibrated_from(config, few, start_px)) is not None]
     if not results:
         return None
-    adjusted = min(results, key=lambda result: result[1])[0]
-    return adjusted.structure.focal_px, focal_uncertainty(adjusted)
+    adjusted, cost = min(results, key=lambda result: result[1])
+    focal_px, sigma = adjusted.structure.focal_px, focal_uncertainty(adjusted)
+    nats = config.loss_px**2 * int(few.seen.sum()) / (CORRELATED_SIGHTINGS * max(noise_px(adjusted), MIN_SIGMA_PX) ** 2)
+    for other, other_cost in results:
+        if (other_cost - cost) * nats < RIVAL_EVIDENCE:
+            sigma = max(sigma, abs(float(np.log(other.structure.focal_px / focal_px))))
+    return focal_px, sigma
 
 
 def _median_motion_px(sightings: Sightings) -> float:

@@ -11,19 +11,13 @@ from jaxtyping import Float
 
 from pipelines.reconstruction.bundle import Structure, adjust
 from pipelines.reconstruction.sightings import Sightings, refine_pose
-from pipelines.reconstruction.window import Window, candidate_windows
+from pipelines.reconstruction.window import Window
 
 FLAT_SHARE = 0.02
 """Tracks whose third dimension is less than this share of the first may be those of a plane."""
 TILTS = ((0.0, 0.0), (0.55, 0.0), (-0.27, 0.48), (-0.27, -0.48))
 """Slopes of the plane in x and y: facing the camera, and three ways about 30 degrees from that."""
 ITERATIONS = 40
-
-
-def is_flat(sightings: Sightings, focal_px: float) -> bool:
-    """Whether no window shows an object's depth. Without any window nothing is known, and it is not called flat."""
-    windows = candidate_windows(sightings, focal_px, count=1)
-    return bool(windows) and windows[0].third_share <= FLAT_SHARE
 
 
 def flat_starts(sightings: Sightings, window: Window, focal_px: float, loss_px: float) -> list[Structure]:

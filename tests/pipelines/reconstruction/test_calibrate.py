@@ -39,7 +39,6 @@ def found_with(monkeypatch, tmp_path, *told: tuple[float, float] | None) -> Foca
     """The first is what the background tells, the others are the movers'."""
     answers = iter(told)
     monkeypatch.setattr(calibrate, "_calibrated", lambda *_: next(answers))
-    monkeypatch.setattr(calibrate, "is_flat", lambda *_: False)
     centre_px = np.array([160.0, 120.0])
     focal = find_focal(SfmConfig(), NOBODY, Video(tmp_path, 320, 240, 10, 24.0, "x"), centre_px)
     return focal_of_movers(SfmConfig(), [NOBODY] * (len(told) - 1), focal, 320, 10, centre_px) if len(told) > 1 else focal

@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pipelines.artifacts import Tracks
-from pipelines.geometry import align_rotations, rotation_angle_deg
+from pipelines.geometry import align_rotations, focal_from_fov, rotation_angle_deg
 from pipelines.reconstruction.attempts import attempt_all, choose
-from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, Focal, focal_of_movers
+from pipelines.reconstruction.calibrate import ASSUMED_UNCERTAINTY, START_FOVS_DEG, Focal, focal_of_movers, self_calibrate
 from pipelines.reconstruction.flat import flat_starts
 from pipelines.reconstruction.grow import GrowOptions
 from pipelines.reconstruction.sightings import Sightings
@@ -47,14 +47,36 @@ def test_a_flat_mover_finds_its_motion(noise_px: float, seed: int) -> None:
     assert np.median(rotation_angle_deg(np.swapaxes(aligned, 1, 2) @ TURNS)) < 0.5
 
 
-def test_a_flat_mover_is_not_asked_for_the_focal_length() -> None:
-    """It answered with half of the true one, and called that certain to 5 %."""
+STARTS_PX = [focal_from_fov(fov_deg, WIDTH) for fov_deg in START_FOVS_DEG]
+
+
+@pytest.mark.parametrize(("noise_px", "seed"), [(0.05, 1), (0.15, 1), (0.15, 2)])
+def test_a_plane_looks_the_same_through_several_lenses(noise_px: float, seed: int) -> None:
+    """In the last case three of the starts agree on half of the true focal length, and call that certain to a tenth."""
+    found = self_calibrate(SfmConfig(attempt_tracks=100), turning(0.0, noise_px, seed), STARTS_PX)
+    assert found is not None
+    assert found[1] > 0.4
+
+
+@pytest.mark.parametrize("relief", [0.1, 0.6])
+def test_a_mover_with_depth_tells_the_focal_length(relief: float) -> None:
+    """Also a card that is hardly more than a plane."""
+    focal_px, uncertainty = self_calibrate(SfmConfig(attempt_tracks=100), turning(relief, 0.05, 1), STARTS_PX) or (0.0, 0.0)
+    assert focal_px == pytest.approx(FOCAL_PX, rel=0.02)
+    assert uncertainty < 0.1
+
+
+def test_a_flat_mover_leaves_the_focal_length_as_it_was_assumed() -> None:
     assumed = Focal(138.6, "assumed", ASSUMED_UNCERTAINTY, "")
     centre = np.array([WIDTH, HEIGHT]) / 2
-    found = focal_of_movers(SfmConfig(attempt_tracks=100), [card(0.0, 0.05, 1)], assumed, WIDTH, N_FRAMES, centre)
-    assert found is assumed
-    solid = focal_of_movers(SfmConfig(attempt_tracks=100), [card(0.6, 0.05, 1)], assumed, WIDTH, N_FRAMES, centre)
-    assert solid.uncertainty < ASSUMED_UNCERTAINTY and solid.focal_px == pytest.approx(FOCAL_PX, rel=0.05)
+    flat, solid = (
+        focal_of_movers(SfmConfig(attempt_tracks=100), [card(relief, 0.05, 1)], assumed, WIDTH, N_FRAMES, centre)
+        for relief in (0.0, 0.6)
+    )
+    assert flat.source == "assumed" and flat.uncertainty > 0.95 * ASSUMED_UNCERTAINTY
+    assert flat.focal_px == pytest.approx(138.6, rel=0.02)
+    assert solid.uncertainty < 0.6 * ASSUMED_UNCERTAINTY
+    assert solid.focal_px == pytest.approx(FOCAL_PX, rel=0.05)
 
 
 def test_what_has_depth_needs_no_plane() -> None:
