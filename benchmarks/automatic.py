@@ -147,7 +147,8 @@ def run(spec: SceneSpec, work: Path, true_masks: bool = False, stored_masks: boo
                 labels = segment(SegmentConfig(), video=video, flow=flow, context=context)
         with stage("tracks") as context:
             tracks = build_tracks(TracksConfig(), video=video, flow=flow, labels=labels, context=context)
-        said.write_text(json.dumps(listener.notes[before:]))
+        if not true_masks:
+            said.write_text(json.dumps(listener.notes[before:]))
     with stage("sfm") as context:
         config = SfmConfig(correct_masks=not true_masks)
         sfm = reconstruct(config, video=video, labels=labels, tracks=tracks, context=context)
@@ -214,6 +215,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep everything there; scenes and flow are used again")
     parser.add_argument("--stored-masks", action="store_true", help="segmentation and tracks are used again, too")
     options = parser.parse_args()
+    if options.stored_masks and (options.true_masks or options.keep is None):
+        parser.error("--stored-masks are those in the folder of --keep, not the true ones")
     totals: Counter[str] = Counter()
     movers, found = 0, 0
     for seed in seeds_in(options.seeds):

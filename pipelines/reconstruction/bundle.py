@@ -18,7 +18,6 @@ from pipelines.reconstruction.motion_prior import Motion, MotionPrior
 from pipelines.reconstruction.normal_equations import (
     NEAREST_DEPTH,
     NormalEquations,
-    Sighted,
     in_order_of_sight,
     linearised,
     reprojection,
@@ -99,8 +98,12 @@ def reproject(structure: Structure, observed: Observations) -> tuple[Float[np.nd
 
 def cauchy(residual_px: Float[np.ndarray, "N 2"], loss_px: float) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
     """Cauchy cost per observation (px²) and its weight in iteratively reweighted least squares."""
-    squared = np.sum(residual_px**2, -1) / loss_px**2
-    return 0.5 * loss_px**2 * np.log1p(squared), 1.0 / (1.0 + squared)
+    squared_px2 = np.sum(residual_px**2, -1)
+    return _cauchy_cost(squared_px2, loss_px), 1.0 / (1.0 + squared_px2 / loss_px**2)
+
+
+def _cauchy_cost(squared_px2: Float[np.ndarray, " N"], loss_px: float) -> Float[np.ndarray, " N"]:
+    return 0.5 * loss_px**2 * np.log1p(squared_px2 / loss_px**2)
 
 
 class _Problem:
@@ -117,12 +120,8 @@ class _Problem:
     ):
         self.frames, frame = np.unique(observed.frame, return_inverse=True)
         ids, point = np.unique(observed.point, return_inverse=True)
-        points, order = in_order_of_sight(frame, point, len(ids))
-        self.point_ids = ids[points]
-        rank = np.argsort(points)
-        self.sighted = Sighted(
-            frame[order], rank[point[order]], np.ascontiguousarray(observed.xy_px[order]), len(self.frames), len(ids)
-        )
+        self.sighted, former = in_order_of_sight(frame, point, observed.xy_px)
+        self.point_ids = ids[former]
         self.loss_px, self.free_focal, self.still, self.prior = loss_px, free_focal, still, prior
         self.n_pose = 6 * len(self.frames)
         unknowns = np.arange(self.n_pose + int(free_focal))
@@ -137,8 +136,8 @@ class _Problem:
         )
 
     def cost(self, state: tuple) -> float:
-        depth, squared = reprojection(self.sighted, *state)
-        rho = 0.5 * self.loss_px**2 * np.log1p(squared / self.loss_px**2)
+        depth, squared_px2 = reprojection(self.sighted, *state)
+        rho = _cauchy_cost(squared_px2, self.loss_px)
         cost = float(np.where(depth > self._min_depth(depth), rho, self._behind()).sum())
         return cost + (self.prior.cost(self._motion(state)) if self.prior else 0.0)
 

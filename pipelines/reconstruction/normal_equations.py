@@ -25,7 +25,7 @@ NEAREST_DEPTH = 1e-9
 
 @dataclass(frozen=True)
 class Sighted:
-    """Which point was seen in which frame, and where."""
+    """Which point was seen in which frame, and where, in the order that the module's head tells."""
 
     frame: Int[np.ndarray, " N"]
     point: Int[np.ndarray, " N"]
@@ -35,16 +35,21 @@ class Sighted:
 
 
 def in_order_of_sight(
-    frame: Int[np.ndarray, " N"], point: Int[np.ndarray, " N"], n_points: int
-) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " N"]]:
-    """Points by the first and the last frame that see them, and sightings by points in this order, then by frame."""
-    first, last = np.full(n_points, np.iinfo(np.int64).max), np.zeros(n_points, np.int64)
+    frame: Int[np.ndarray, " N"], point: Int[np.ndarray, " N"], xy_px: Float[np.ndarray, "N 2"]
+) -> tuple[Sighted, Int[np.ndarray, " P"]]:
+    """The sightings in order, their points numbered anew, and the former number of each point.
+
+    frame, point: numbers from 0 on, each of which occurs.
+    """
+    n_frames, n_points = int(frame.max()) + 1, int(point.max()) + 1
+    first, last = np.full(n_points, n_frames), np.zeros(n_points, np.int64)
     np.minimum.at(first, point, frame)
     np.maximum.at(last, point, frame)
-    points = np.lexsort((last, first))
+    former = np.lexsort((last, first))
     rank = np.empty(n_points, np.int64)
-    rank[points] = np.arange(n_points)
-    return points, np.lexsort((frame, rank[point]))
+    rank[former] = np.arange(n_points)
+    order = np.lexsort((frame, rank[point]))
+    return Sighted(frame[order], rank[point[order]], np.ascontiguousarray(xy_px[order]), n_frames, n_points), former
 
 
 def reprojection(

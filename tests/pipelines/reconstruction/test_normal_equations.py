@@ -61,15 +61,9 @@ def make_case(n_frames: int, n_points: int, length: int, seed: int = 0) -> Case:
     tau = rng.normal([0, 0, 4], 0.1, (n_frames, 3))
     frame = (rng.integers(0, n_frames - length + 1, n_points)[:, None] + np.arange(length)).ravel()
     point = np.repeat(np.arange(n_points), length)
-    order, sorted_by_sight = in_order_of_sight(frame, point, n_points)
-    sighted = Sighted(
-        frame[sorted_by_sight],
-        np.argsort(order)[point[sorted_by_sight]],
-        np.zeros((len(frame), 2)),
-        n_frames,
-        n_points,
-    )
-    case = Case(sighted, rotation, tau, points[order])
+    sighted, former = in_order_of_sight(frame, point, np.zeros((len(frame), 2)))
+    assert (sighted.n_frames, sighted.n_points) == (n_frames, n_points)
+    case = Case(sighted, rotation, tau, points[former])
     sighted.xy_px[:] = case.predicted(np.zeros(6 * n_frames + 1 + 3 * n_points)) + rng.normal(0, 1, (len(frame), 2))
     return case
 
@@ -141,8 +135,9 @@ def test_a_matrix_that_is_not_positive_definite_is_refused():
 
 
 def test_points_are_ordered_by_when_they_are_seen():
-    frame, point = np.array([5, 6, 0, 1, 2, 0, 1]), np.array([0, 0, 1, 1, 1, 2, 2])
-    points, sightings = in_order_of_sight(frame, point, 3)
-    assert points.tolist() == [2, 1, 0]
-    assert point[sightings].tolist() == [2, 2, 1, 1, 1, 0, 0]
-    assert frame[sightings].tolist() == [0, 1, 0, 1, 2, 5, 6]
+    frame, point = np.array([5, 6, 0, 1, 2, 0, 1, 3, 4]), np.array([0, 0, 1, 1, 1, 2, 2, 0, 0])
+    sighted, former = in_order_of_sight(frame, point, np.stack([frame, point], -1).astype(float))
+    assert former.tolist() == [2, 1, 0]
+    assert sighted.point.tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert sighted.frame.tolist() == [0, 1, 0, 1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(sighted.xy_px, np.stack([sighted.frame, former[sighted.point]], -1))
